@@ -1,1 +1,26 @@
+//! The transport on top of the simulator: plays tcpip.sys for the driver under test.
+//!
+//! It offloads SAs by direct OIDs, frames packets as TCP/IP does for IPsecOV2, sends them in
+//! bursts, checks what comes up on another adapter, and takes the SAs down. It shares no code
+//! with the driver's engine: what both agree on was written twice, and against the RFCs.
+//!
+//! | module | concern |
+//! |---|---|
+//! | [`sas`], [`algorithm`] | `sas.json` |
+//! | [`capture`], [`packet`] | pcap files; where things are in a frame |
+//! | [`policy`] | which packets are protected, by which SA |
+//! | [`framing`], [`unframe`] | ESP headers, padding and trailers, without keys |
+//! | [`outbound`] | SAs and sequence numbers for the packets of a capture |
+//! | [`software`] | ESP with keys, to check the driver |
+//! | [`wireshark`] | what Wireshark needs to decrypt the wire |
 
+pub mod algorithm;
+pub mod capture;
+pub mod framing;
+pub mod outbound;
+pub mod packet;
+pub mod policy;
+pub mod sas;
+pub mod software;
+pub mod unframe;
+pub mod wireshark;

@@ -30,6 +30,14 @@ on() {
     ip netns exec "$namespace" "$@"
 }
 
+# The same in the background, as a process that cleanup can end.
+background() {
+    namespace=$1
+    shift
+    (exec ip netns exec "$namespace" "$@") &
+    pids="$pids $!"
+}
+
 # Locally administered addresses, documentation prefixes (RFC 5737, RFC 3849).
 ip netns add $client
 ip netns add $server
@@ -46,8 +54,7 @@ on $server ip link set lo up
 
 # The capture starts before the links do: it also holds the neighbour discovery
 # and multicast listener reports of two hosts coming up.
-on $client tcpdump -i left -p -s 0 -U --time-stamp-precision=micro -w "$scratch/traffic.pcap" 2>"$scratch/tcpdump.log" &
-pids="$pids $!"
+background $client tcpdump -i left -p -s 0 -U --time-stamp-precision=micro -w "$scratch/traffic.pcap" 2>"$scratch/tcpdump.log"
 tries=50
 on $client ip link set left up
 on $server ip link set right up
@@ -67,18 +74,15 @@ text = "".join(f"{n:05} The quick brown fox jumps over the lazy dog.\n" for n in
 PYTHON
 for address in 192.0.2.2 '[2001:db8::2]'; do
     bare=$(echo "$address" | tr -d '[]')
-    on $server env -i PATH="$PATH" python3 -m http.server 80 --bind "$bare" --directory "$scratch/www" >/dev/null 2>&1 &
-    pids="$pids $!"
+    background $server env -i PATH="$PATH" python3 -m http.server 80 --bind "$bare" --directory "$scratch/www" >/dev/null 2>&1
 done
 for listen in "UDP4-RECVFROM:7,bind=192.0.2.2" "UDP6-RECVFROM:7,bind=[2001:db8::2]"; do
-    on $server socat -T 5 "$listen,fork" EXEC:cat &
-    pids="$pids $!"
+    background $server socat -T 5 "$listen,fork" EXEC:cat
 done
-on $server dnsmasq --keep-in-foreground --no-resolv --no-hosts --user=root --pid-file= \
+background $server dnsmasq --keep-in-foreground --no-resolv --no-hosts --user=root --pid-file= \
     --listen-address=192.0.2.2 --listen-address=2001:db8::2 --bind-interfaces \
     --host-record=server.example,192.0.2.2,2001:db8::2 \
-    --txt-record=text.example,"$(printf '%0200d' 0)" &
-pids="$pids $!"
+    --txt-record=text.example,"$(printf '%0200d' 0)"
 sleep 2
 
 # TCP.

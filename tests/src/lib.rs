@@ -1,1 +1,44 @@
+//! What the suites share: where the driver and the data are, and how the reference tools are
+//! called. The suites themselves are in `tests/`.
 
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
+pub mod reference;
+
+/// The workspace.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the crate is a folder of the workspace")
+}
+
+/// The driver under test: `IPSECOV2_SYS`, or what `cargo xtask build` makes.
+///
+/// # Panics
+///
+/// If it is not there: a test that cannot run the driver has failed.
+pub fn driver() -> PathBuf {
+    let path = env::var_os("IPSECOV2_SYS").map_or_else(
+        || root().join("target/driver/x64/ipsecov2.sys"),
+        PathBuf::from,
+    );
+    assert!(
+        path.is_file(),
+        "{} is not there: run `cargo xtask test`, which builds it first",
+        path.display()
+    );
+    path
+}
+
+/// The driver's INF, `IPSECOV2_INF` or the source in the repository.
+pub fn inf() -> PathBuf {
+    env::var_os("IPSECOV2_INF").map_or_else(|| root().join("inf/ipsecov2.inx"), PathBuf::from)
+}
+
+/// The recorded traffic.
+pub fn traffic() -> PathBuf {
+    root().join("tests/data/traffic.pcap")
+}

@@ -1,0 +1,145 @@
+//! Packet captures in the classic pcap format, kept exactly: time stamps in the resolution of
+//! the file, original lengths and header.
+
+use std::{
+    borrow::Cow,
+    fs::File,
+    io::{BufReader, BufWriter, Write},
+    path::Path,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use pcap_file::{
+    DataLink,
+    pcap::{PcapHeader, PcapReader, PcapWriter, RawPcapPacket},
+};
+
+/// The snapshot length that tcpdump uses for "everything".
+const SNAP_LEN: u32 = 262_144;
+
+/// First bytes of a pcapng file.
+const PCAPNG_MAGIC: [u8; 4] = [0x0A, 0x0D, 0x0D, 0x0A];
+
+/// When a packet was captured, in the units of its file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timestamp {
+    /// Seconds since 1970.
+    pub seconds: u32,
+    /// Microseconds, or nanoseconds if the capture is in those.
+    pub fraction: u32,
+}
+
+/// A packet of a capture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packet {
+    /// When.
+    pub timestamp: Timestamp,
+    /// Bytes that it had on its wire; more than `frame` holds if the capture cut it.
+    pub original_len: u32,
+    /// What was captured, from the Ethernet header on.
+    pub frame: Vec<u8>,
+}
+
+impl Packet {
+    /// A packet that is all there.
+    pub fn new(timestamp: Timestamp, frame: Vec<u8>) -> Self {
+        Self {
+            timestamp,
+            original_len: u32::try_from(frame.len()).unwrap_or(u32::MAX),
+            frame,
+        }
+    }
+}
+
+/// A capture of an Ethernet link.
+#[derive(Clone, Debug)]
+pub struct Capture {
+    header: PcapHeader,
+    /// In the order of the file.
+    pub packets: Vec<Packet>,
+}
+
+impl Default for Capture {
+    fn default() -> Self {
+        Self {
+            header: PcapHeader {
+                snaplen: SNAP_LEN,
+                datalink: DataLink::ETHERNET,
+                ..PcapHeader::default()
+            },
+            packets: Vec::new(),
+        }
+    }
+}
+
+impl Capture {
+    /// Reads a file.
+    pub fn read(path: &Path) -> Result<Self> {
+        Self::read_inner(path).with_context(|| format!("cannot use the capture {}", path.display()))
+    }
+
+    fn read_inner(path: &Path) -> Result<Self> {
+        let bytes = std::fs::read(path)?;
+        ensure!(
+            !bytes.starts_with(&PCAPNG_MAGIC),
+            "it is pcapng; convert it with: tshark -F pcap -r IN.pcapng -w OUT.pcap"
+        );
+        let mut reader = PcapReader::new(BufReader::new(bytes.as_slice()))?;
+        let header = reader.header();
+        if header.datalink != DataLink::ETHERNET {
+            bail!("its link type is {:?}, not Ethernet", header.datalink);
+        }
+        let mut packets = Vec::new();
+        while let Some(packet) = reader.next_raw_packet() {
+            let packet = packet.with_context(|| format!("packet {}", packets.len() + 1))?;
+            packets.push(Packet {
+                timestamp: Timestamp {
+                    seconds: packet.ts_sec,
+                    fraction: packet.ts_frac,
+                },
+                original_len: packet.orig_len,
+                frame: packet.data.into_owned(),
+            });
+        }
+        Ok(Self { header, packets })
+    }
+
+    /// An empty capture with this one's resolution of time, for the same packets elsewhere.
+    pub fn like(&self) -> Self {
+        let mut header = self.header;
+        header.snaplen = header.snaplen.max(SNAP_LEN);
+        Self {
+            header,
+            packets: Vec::new(),
+        }
+    }
+
+    /// The same capture with other packets: equal packets make an equal file.
+    pub fn with_packets(&self, packets: Vec<Packet>) -> Self {
+        Self {
+            header: self.header,
+            packets,
+        }
+    }
+
+    /// Writes a file.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        self.write_inner(path)
+            .with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    fn write_inner(&self, path: &Path) -> Result<()> {
+        let mut writer = PcapWriter::with_header(BufWriter::new(File::create(path)?), self.header)?;
+        for packet in &self.packets {
+            writer.write_raw_packet(&RawPcapPacket {
+                ts_sec: packet.timestamp.seconds,
+                ts_frac: packet.timestamp.fraction,
+                incl_len: packet.frame.len().try_into()?,
+                orig_len: packet.original_len,
+                data: Cow::Borrowed(&packet.frame),
+            })?;
+        }
+        writer.into_writer().flush()?;
+        Ok(())
+    }
+}
