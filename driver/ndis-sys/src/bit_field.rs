@@ -1,0 +1,43 @@
+//! C bit-fields: Rust has none, so a word keeps the storage and names its fields.
+
+use core::marker::PhantomData;
+
+/// A bit-field of the word `W`: where it starts and how wide it is.
+pub struct BitField<W> {
+    shift: u32,
+    width: u32,
+    word: PhantomData<fn() -> W>,
+}
+
+impl<W> Clone for BitField<W> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<W> Copy for BitField<W> {}
+
+impl<W> BitField<W> {
+    pub(crate) const fn new(shift: u32, width: u32) -> Self {
+        Self {
+            shift,
+            width,
+            word: PhantomData,
+        }
+    }
+
+    /// The number of the field's least significant bit in the word.
+    pub const fn shift(self) -> u32 {
+        self.shift
+    }
+
+    /// The largest value of the field, which is also its mask before shifting.
+    pub const fn max(self) -> u64 {
+        u64::MAX >> (u64::BITS - self.width)
+    }
+
+    /// The field's mask within the word.
+    pub const fn mask(self) -> u64 {
+        self.max() << self.shift
+    }
+}
