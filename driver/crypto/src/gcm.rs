@@ -15,15 +15,15 @@
 //! VAES-256, 8 with AES-NI. The mask of the tag is made in the first batch.
 
 use aes::cipher::{
-    Array, Block, BlockCipherEncBackend, BlockCipherEncClosure, BlockCipherEncrypt, BlockSizeUser,
-    KeyInit, ParBlocks, array::ArraySize, consts::U16, typenum::Unsigned,
+    Array, BlockCipherEncBackend, BlockCipherEncClosure, BlockSizeUser, ParBlocks,
+    array::ArraySize, consts::U16, typenum::Unsigned,
 };
 use core::fmt;
 use ghash::{GHash, universal_hash::UniversalHash};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
-use crate::Simd;
+use crate::{Aes128, Aes192, Aes256, BlockCipher, Simd};
 
 /// Length of a nonce.
 pub const NONCE_BYTES: usize = 12;
@@ -34,11 +34,11 @@ pub const TAG_BYTES: usize = 16;
 pub const MAX_MESSAGE_BYTES: u64 = ((1 << 32) - 2) * 16;
 
 /// AES-GCM with a 128-bit key.
-pub type Aes128Gcm = Gcm<aes::Aes128Enc>;
+pub type Aes128Gcm = Gcm<Aes128>;
 /// AES-GCM with a 192-bit key.
-pub type Aes192Gcm = Gcm<aes::Aes192Enc>;
+pub type Aes192Gcm = Gcm<Aes192>;
 /// AES-GCM with a 256-bit key.
-pub type Aes256Gcm = Gcm<aes::Aes256Enc>;
+pub type Aes256Gcm = Gcm<Aes256>;
 
 /// The key has not the length that the cipher takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,10 +66,7 @@ pub struct Gcm<C> {
     ghash: GHash,
 }
 
-impl<C> Gcm<C>
-where
-    C: KeyInit + BlockCipherEncrypt + BlockSizeUser<BlockSize = U16>,
-{
+impl<C: BlockCipher> Gcm<C> {
     /// Length of the key in bytes.
     pub const KEY_BYTES: usize = <C::KeySize as Unsigned>::USIZE;
 
@@ -223,7 +220,7 @@ fn xor(message: &mut [u8], key_stream: &[u8]) {
 }
 
 #[inline(always)]
-fn xor_blocks(left: &Block<aes::Aes128Enc>, right: &Block<aes::Aes128Enc>) -> [u8; TAG_BYTES] {
+fn xor_blocks(left: &ghash::Block, right: &ghash::Block) -> [u8; TAG_BYTES] {
     (u128::from_ne_bytes(left.0) ^ u128::from_ne_bytes(right.0)).to_ne_bytes()
 }
 

@@ -17,9 +17,11 @@
     )
 )]
 
+mod aes;
 mod gcm;
 mod simd;
 
+pub use crate::aes::{Aes128, Aes192, Aes256, BlockCipher};
 pub use gcm::{
     Aes128Gcm, Aes192Gcm, Aes256Gcm, Gcm, InvalidKeyLength, MAX_MESSAGE_BYTES, MessageTooLong,
     NONCE_BYTES, OpenError, TAG_BYTES,

@@ -1,0 +1,194 @@
+//! The engine: the table of SAs and what is asked of it.
+
+use sa_table::Table;
+
+use crate::counters::{Counters, SaCounters, Tally};
+use crate::inbound::InboundBurst;
+use crate::outbound::{OutboundBurst, SendError, SendRequest};
+use crate::sa::capabilities::Capabilities;
+use crate::sa::params::{Direction, Endpoints, Operation, SaParams};
+use crate::sa::{self, AddError, Sa, SaHandle, UpdateError};
+use crate::verdict::Verdict;
+use ipsec_crypto::Simd;
+
+/// How an engine is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// How many SAs there can be at once, of both directions together.
+    pub sa_capacity: u32,
+}
+
+/// There was not enough memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutOfMemory;
+
+/// One SA, for statistics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SaInfo {
+    /// Its handle.
+    pub handle: SaHandle,
+    /// Its direction.
+    pub direction: Direction,
+    /// Its addresses.
+    pub endpoints: Endpoints,
+    /// Its protocol.
+    pub operation: Operation,
+    /// Its SPI.
+    pub spi: u32,
+    /// What it has done.
+    pub counters: SaCounters,
+}
+
+/// The IPsec engine of one adapter.
+#[derive(Debug)]
+pub struct Engine {
+    pub(crate) table: Table<Sa>,
+    pub(crate) tally: Tally,
+}
+
+impl Engine {
+    /// Takes the memory for the table of SAs. IRQL <= DISPATCH_LEVEL.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`], also for a capacity above 2^20.
+    pub fn try_new(config: Config) -> Result<Self, OutOfMemory> {
+        let capacity = usize::try_from(config.sa_capacity).map_err(|_| OutOfMemory)?;
+        Ok(Self {
+            table: Table::try_new(capacity).map_err(|_| OutOfMemory)?,
+            tally: Tally::default(),
+        })
+    }
+
+    /// What the engine does.
+    #[must_use]
+    pub fn capabilities(&self) -> Capabilities {
+        let capacity = u32::try_from(self.table.capacity()).unwrap_or(u32::MAX);
+        Capabilities::of_engine(capacity)
+    }
+
+    /// Offloads an SA: OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA. Its keys are copied, set up
+    /// and wiped when the SA goes. Packets may use it as soon as this returns.
+    ///
+    /// # Errors
+    /// [`AddError`] names the status to complete with.
+    pub fn add_sa(&self, simd: &Simd, params: &SaParams<'_>) -> Result<SaHandle, AddError> {
+        let sa = sa::build(simd, params)?;
+        if self.table.len() >= nearly_full(self.table.capacity()) {
+            self.displace_idle();
+        }
+        self.table
+            .insert(sa)
+            .map(SaHandle)
+            .map_err(|_| AddError::Resources)
+    }
+
+    /// Takes an SA back: OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA. Does not wait: a packet
+    /// that is using the SA finishes first, and the keys are wiped by whoever is last.
+    /// `false` if there is no such SA.
+    pub fn delete_sa(&self, handle: SaHandle) -> bool {
+        self.table.remove(handle.0)
+    }
+
+    /// Takes all SAs back that are there now.
+    pub fn delete_all(&self) {
+        self.table.remove_all();
+    }
+
+    /// Sets the high half of an SA's sequence number:
+    /// OID_TCP_TASK_IPSEC_OFFLOAD_V2_UPDATE_SA.
+    ///
+    /// # Errors
+    /// [`UpdateError`]; the SA is as it was.
+    pub fn update_sa(
+        &self,
+        handle: SaHandle,
+        operation: Operation,
+        spi: u32,
+        sequence_number_high: u32,
+    ) -> Result<(), UpdateError> {
+        let sa = self.table.acquire(handle.0).ok_or(UpdateError::NotFound)?;
+        if sa.operation != operation || sa.spi != spi {
+            return Err(UpdateError::Mismatch);
+        }
+        if !sa.sequence.extended() {
+            return Err(UpdateError::NotExtended);
+        }
+        sa.sequence
+            .update(sequence_number_high, sa.direction == Direction::Inbound)
+            .map_err(|_| UpdateError::Backwards)
+    }
+
+    /// Begins a burst of packets to send.
+    #[must_use]
+    pub fn outbound<'a>(&'a self, simd: &'a Simd) -> OutboundBurst<'a> {
+        OutboundBurst::new(self, simd)
+    }
+
+    /// Begins a burst of received packets.
+    #[must_use]
+    pub fn inbound<'a>(&'a self, simd: &'a Simd) -> InboundBurst<'a> {
+        InboundBurst::new(self, simd)
+    }
+
+    /// [`OutboundBurst::seal`] for a single packet.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn seal(
+        &self,
+        simd: &Simd,
+        request: &SendRequest,
+        packet: &mut [u8],
+    ) -> Result<(), SendError> {
+        self.outbound(simd).seal(request, packet)
+    }
+
+    /// [`InboundBurst::open`] for a single packet.
+    pub fn open(&self, simd: &Simd, packet: &mut [u8]) -> Verdict {
+        self.inbound(simd).open(packet)
+    }
+
+    /// How many SAs there are.
+    #[must_use]
+    pub fn sa_count(&self) -> usize {
+        self.table.len()
+    }
+
+    /// All SAs. One that is added or deleted meanwhile may be missed.
+    pub fn sas(&self) -> impl Iterator<Item = SaInfo> + '_ {
+        self.table.iter().map(|sa| SaInfo {
+            handle: SaHandle(sa.handle()),
+            direction: sa.direction,
+            endpoints: sa.endpoints,
+            operation: sa.operation,
+            spi: sa.spi,
+            counters: sa.counters(),
+        })
+    }
+
+    /// What was done so far. A burst is counted when it ends.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.tally.read()
+    }
+
+    /// Marks one inbound SA that was idle since the last time, so that its next packet
+    /// asks for its deletion (`SaDeleteReq`). The clock algorithm: each SA used meanwhile
+    /// gets another round.
+    fn displace_idle(&self) {
+        let mut idle = None;
+        for sa in self.table.iter() {
+            if sa.direction == Direction::Inbound && !sa.take_used() && idle.is_none() {
+                idle = Some(sa);
+            }
+        }
+        if let Some(sa) = idle {
+            sa.displace();
+        }
+    }
+}
+
+/// From seven eighths of the capacity on, idle SAs are asked to go.
+fn nearly_full(capacity: usize) -> usize {
+    capacity.saturating_sub(capacity >> 3)
+}

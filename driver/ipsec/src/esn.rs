@@ -1,0 +1,161 @@
+//! Sequence numbers of 64 bits, of which a packet shows 32 (RFC 4303 section 2.2.1).
+//!
+//! Both directions take the high half that puts the packet nearest to the highest
+//! number seen. That is RFC 4303 appendix A2 with a window of 2^31: the receiver's
+//! replay window is the transport's and its size is not known here, and the largest
+//! window never makes a number wrong that a smaller one gets right, unless more than
+//! 2^31 packets in a row are lost.
+//!
+//! # Sending and the IV
+//! The explicit IV of GCM is the 64-bit number, so it repeats only if the number does.
+//! The low halves are assigned by the transport. [`SequenceTracker::outbound`] maps
+//! different 64-bit numbers to different results and never goes back on its own:
+//! without ESN a number that would wrap is refused (RFC 4303 section 3.3.3), and
+//! UPDATE_SA cannot set the high half of a sending SA back.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+/// Low half that stands for "no packet yet": halfway, so that the nearest high half is
+/// the SA's own whatever the first packet's low half is. Taking a real packet with this
+/// very low half for it is harmless: the next packet is nearest to the same high half.
+const NO_PACKET: u64 = 1 << 31;
+
+const HALF: u64 = 1 << 31;
+
+/// The highest sequence number that an SA has seen.
+#[derive(Debug)]
+pub(crate) struct SequenceTracker {
+    highest: AtomicU64,
+    extended: bool,
+}
+
+/// A sending SA has used up its sequence numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Exhausted;
+
+/// UPDATE_SA would make numbers, and with them IVs, come again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Backwards;
+
+impl SequenceTracker {
+    /// `high` is only used with extended numbers.
+    pub(crate) fn new(extended: bool, high: u32) -> Self {
+        let high = if extended { high } else { 0 };
+        Self {
+            highest: AtomicU64::new(join(high, 0) | NO_PACKET),
+            extended,
+        }
+    }
+
+    pub(crate) fn extended(&self) -> bool {
+        self.extended
+    }
+
+    /// The number of a packet to be sent, and keeps it in mind. Packets may come in any
+    /// order, from any number of processors, if fewer than 2^31 numbers apart.
+    pub(crate) fn outbound(&self, low: u32) -> Result<u64, Exhausted> {
+        let sequence = if self.extended {
+            nearest(self.highest.load(Ordering::Relaxed), low).ok_or(Exhausted)?
+        } else {
+            // Zero is what comes after the last one.
+            let highest = self.highest.load(Ordering::Relaxed);
+            let wrapped = nearest(highest, low).is_none_or(|near| near > u64::from(u32::MAX));
+            if low == 0 || wrapped {
+                return Err(Exhausted);
+            }
+            u64::from(low)
+        };
+        self.seen(sequence);
+        Ok(sequence)
+    }
+
+    /// The number that a received packet most likely has. It is only a guess until the
+    /// ICV, which covers the high half, turns out to be right.
+    pub(crate) fn inbound(&self, low: u32) -> u64 {
+        if self.extended {
+            nearest(self.highest.load(Ordering::Relaxed), low).unwrap_or(u64::from(low))
+        } else {
+            u64::from(low)
+        }
+    }
+
+    /// A packet with this number was authentic, or is about to be sent.
+    pub(crate) fn seen(&self, sequence: u64) {
+        let mut highest = self.highest.load(Ordering::Relaxed);
+        while sequence > highest || is_no_packet(highest) {
+            match self.highest.compare_exchange_weak(
+                highest,
+                sequence,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return,
+                Err(now) => highest = now,
+            }
+        }
+    }
+
+    /// UPDATE_SA: the high half is `high` from now on.
+    ///
+    /// The update and the packet that wraps the low half race. So an update that says what
+    /// the tracker knows already, or will find out with the coming wrap, changes nothing:
+    /// packets of both sides of the wrap get the right high half before and after it.
+    pub(crate) fn update(&self, high: u32, may_go_back: bool) -> Result<(), Backwards> {
+        let mut highest = self.highest.load(Ordering::Relaxed);
+        loop {
+            let (known, low) = split(highest);
+            let coming = u64::from(low) >= HALF && known.checked_add(1) == Some(high);
+            if known == high || (coming && !is_no_packet(highest)) {
+                return Ok(());
+            }
+            if high < known && !may_go_back {
+                return Err(Backwards);
+            }
+            match self.highest.compare_exchange_weak(
+                highest,
+                join(high, 0) | NO_PACKET,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return Ok(()),
+                Err(now) => highest = now,
+            }
+        }
+    }
+}
+
+fn is_no_packet(highest: u64) -> bool {
+    highest & u64::from(u32::MAX) == NO_PACKET
+}
+
+fn split(sequence: u64) -> (u32, u32) {
+    ((sequence >> 32) as u32, sequence as u32)
+}
+
+fn join(high: u32, low: u32) -> u64 {
+    (u64::from(high) << 32) | u64::from(low)
+}
+
+/// The number with this low half that is nearest to `highest`. `None` if it would be
+/// above the last number.
+fn nearest(highest: u64, low: u32) -> Option<u64> {
+    let (high, highest_low) = split(highest);
+    let ahead = low.wrapping_sub(highest_low);
+    if u64::from(ahead) < HALF {
+        // At or ahead of the highest: over the wrap if the low half got smaller.
+        let high = if low < highest_low {
+            high.checked_add(1)?
+        } else {
+            high
+        };
+        Some(join(high, low))
+    } else {
+        // Behind; there is nothing before the first numbers, so it is a leap ahead then.
+        let high = if low > highest_low {
+            high.saturating_sub(1)
+        } else {
+            high
+        };
+        Some(join(high, low))
+    }
+}

@@ -1,0 +1,48 @@
+//! The IPv4 header, RFC 791.
+
+use super::{Address, Headers, NotIp};
+
+const MINIMUM: usize = 20;
+const MORE_FRAGMENTS: u16 = 0x2000;
+const FRAGMENT_OFFSET: u16 = 0x1FFF;
+
+pub(super) fn parse(packet: &[u8]) -> Result<Headers, NotIp> {
+    let (header, _) = packet.split_first_chunk::<MINIMUM>().ok_or(NotIp)?;
+    let [
+        version_length,
+        _,
+        total0,
+        total1,
+        _,
+        _,
+        fragment0,
+        fragment1,
+        _,
+        protocol,
+        _,
+        _,
+        s0,
+        s1,
+        s2,
+        s3,
+        d0,
+        d1,
+        d2,
+        d3,
+    ] = *header;
+    let offset = usize::from(version_length & 0x0F).saturating_mul(4);
+    let total = usize::from(u16::from_be_bytes([total0, total1]));
+    let fragment = u16::from_be_bytes([fragment0, fragment1]);
+    if offset < MINIMUM || total < offset || packet.len() < offset {
+        return Err(NotIp);
+    }
+    Ok(Headers {
+        source: Address::V4([s0, s1, s2, s3]),
+        destination: Address::V4([d0, d1, d2, d3]),
+        protocol,
+        offset,
+        end: total.min(packet.len()),
+        truncated: total > packet.len(),
+        fragment: fragment & (MORE_FRAGMENTS | FRAGMENT_OFFSET) != 0,
+    })
+}

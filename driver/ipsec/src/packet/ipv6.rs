@@ -1,0 +1,61 @@
+//! The IPv6 header and its extension headers, RFC 8200.
+
+use super::{Address, Headers, NotIp};
+
+const FIXED: usize = 40;
+
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const DESTINATION: u8 = 60;
+const MOBILITY: u8 = 135;
+const HOST_IDENTITY: u8 = 139;
+const SHIM6: u8 = 140;
+
+/// More extension headers than this before ESP are not followed. RFC 8200 section 4.1
+/// has four, and one of them twice.
+const MOST_EXTENSION_HEADERS: usize = 8;
+
+pub(super) fn parse(packet: &[u8]) -> Result<Headers, NotIp> {
+    let (header, _) = packet.split_first_chunk::<FIXED>().ok_or(NotIp)?;
+    let [_, _, _, _, length0, length1, next_header, _, addresses @ ..] = header;
+    let (source, destination) = addresses.split_first_chunk::<16>().ok_or(NotIp)?;
+    let destination = destination.first_chunk::<16>().ok_or(NotIp)?;
+
+    // A jumbogram (RFC 2675) has length zero here; no link of this driver carries one.
+    let total = usize::from(u16::from_be_bytes([*length0, *length1])).saturating_add(FIXED);
+    let mut headers = Headers {
+        source: Address::V6(*source),
+        destination: Address::V6(*destination),
+        protocol: *next_header,
+        offset: FIXED,
+        end: total.min(packet.len()),
+        truncated: total > packet.len(),
+        fragment: false,
+    };
+    for _ in 0..MOST_EXTENSION_HEADERS {
+        let fragment = match headers.protocol {
+            HOP_BY_HOP | ROUTING | DESTINATION | MOBILITY | HOST_IDENTITY | SHIM6 => false,
+            FRAGMENT => true,
+            _ => return Ok(headers),
+        };
+        let extension = packet.get(headers.offset..headers.end).ok_or(NotIp)?;
+        let Some(([next_header, length], _)) = extension.split_first_chunk::<2>() else {
+            return Err(NotIp);
+        };
+        if fragment {
+            // One with nothing before or after it (RFC 6946) needs the stack's reassembly
+            // all the same, for the header to go away.
+            headers.fragment = true;
+            return Ok(headers);
+        }
+        let size = usize::from(*length).saturating_add(1).saturating_mul(8);
+        if size > extension.len() {
+            return Err(NotIp);
+        }
+        headers.protocol = *next_header;
+        headers.offset = headers.offset.saturating_add(size);
+    }
+    // The header that comes now is not looked at: `protocol` is whatever it is.
+    Ok(headers)
+}

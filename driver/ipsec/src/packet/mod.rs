@@ -1,0 +1,51 @@
+//! IP headers up to the first IPsec header. Every byte is read with a check; the walk
+//! over extension headers is bounded.
+
+mod ipv4;
+mod ipv6;
+
+/// IP protocol number of ESP.
+pub(crate) const ESP: u8 = 50;
+/// IP protocol number of AH.
+pub(crate) const AH: u8 = 51;
+
+/// An IP address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// IPv4.
+    V4([u8; 4]),
+    /// IPv6.
+    V6([u8; 16]),
+}
+
+/// What the headers of a packet say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Headers {
+    pub source: Address,
+    pub destination: Address,
+    /// The protocol at `offset`: the first that is not an IPv6 extension header.
+    pub protocol: u8,
+    /// Where the headers end.
+    pub offset: usize,
+    /// Where the IP packet ends; Ethernet padding may follow. At most the buffer's length.
+    pub end: usize,
+    /// The IP header says that the packet is longer than the buffer.
+    pub truncated: bool,
+    /// A piece of a packet.
+    pub fragment: bool,
+}
+
+/// The headers cannot be followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NotIp;
+
+impl Headers {
+    /// Reads the headers of the IP packet at the start of `packet`.
+    pub(crate) fn parse(packet: &[u8]) -> Result<Self, NotIp> {
+        match packet.first().map(|first| first >> 4) {
+            Some(4) => ipv4::parse(packet),
+            Some(6) => ipv6::parse(packet),
+            _ => Err(NotIp),
+        }
+    }
+}

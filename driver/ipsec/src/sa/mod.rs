@@ -1,0 +1,151 @@
+//! Security associations: what was offloaded, and how it is found.
+
+pub(crate) mod capabilities;
+pub(crate) mod lookup;
+pub(crate) mod params;
+mod select;
+
+use alloc::boxed::Box;
+use core::fmt;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use sa_table::{Handle, Keyed, MAX_KEYS};
+
+use crate::counters::{SaCounters, SaTally};
+use crate::esn::SequenceTracker;
+use crate::esp::transform::EspTransform;
+use params::{Direction, Endpoints, Operation};
+
+pub(crate) use select::build;
+
+/// Names an offloaded SA: the number that goes into `OffloadHandle`. It is an index and
+/// a generation, never an address; a stale or forged one is only ever not found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SaHandle(pub(crate) Handle);
+
+impl SaHandle {
+    /// Takes any number as a handle. `None` for zero, which means "no SA".
+    #[must_use]
+    pub const fn from_raw(raw: u64) -> Option<Self> {
+        match Handle::from_raw(raw) {
+            Some(handle) => Some(Self(handle)),
+            None => None,
+        }
+    }
+
+    /// The number for `OffloadHandle`; never zero.
+    #[must_use]
+    pub const fn to_raw(self) -> u64 {
+        self.0.to_raw()
+    }
+}
+
+/// Why an SA was not added. Nothing of it is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddError {
+    /// The parameters contradict each other or the documentation: no or too many
+    /// associations, two in another order than ESP and AH, an SPI of zero, a key of the
+    /// wrong length, an ICV length that is none, ESP without any authentication.
+    /// `NDIS_STATUS_INVALID_PARAMETER`.
+    InvalidParameter,
+    /// The engine does not do this: see [`Capabilities`](crate::Capabilities).
+    /// `NDIS_STATUS_NOT_SUPPORTED`.
+    NotSupported,
+    /// The table is full, or memory is short. `NDIS_STATUS_RESOURCES`.
+    Resources,
+}
+
+/// Why an SA was not updated; all of them are `NDIS_STATUS_INVALID_PARAMETER`
+/// (OID_TCP_TASK_IPSEC_OFFLOAD_V2_UPDATE_SA).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpdateError {
+    /// No SA has this handle.
+    NotFound,
+    /// The SA has not this operation and SPI.
+    Mismatch,
+    /// The SA has no extended sequence numbers.
+    NotExtended,
+    /// A sending SA would use sequence numbers, and with them IVs, again.
+    Backwards,
+}
+
+/// One offloaded SA.
+///
+/// It holds one association. A bundle (ESP and AH) will hold a second one, found by a
+/// second key of the table.
+pub(crate) struct Sa {
+    pub direction: Direction,
+    pub endpoints: Endpoints,
+    pub operation: Operation,
+    pub spi: u32,
+    pub sequence: SequenceTracker,
+    /// Chosen once, here, so that packets need not ask for the algorithm.
+    pub transform: Box<dyn EspTransform>,
+    pub tally: SaTally,
+    /// Used since the last look for idle SAs.
+    used: AtomicBool,
+    /// The table is nearly full, and this SA was idle: its deletion is to be asked for.
+    displaced: AtomicBool,
+}
+
+impl fmt::Debug for Sa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sa")
+            .field("direction", &self.direction)
+            .field("endpoints", &self.endpoints)
+            .field("operation", &self.operation)
+            .field("spi", &self.spi)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Ask for the deletion of an SA of whose sequence numbers only a sixteenth is left: 2^28
+/// of 2^32, or 2^28 wraps of the low half of 2^64.
+const SEQUENCE_RESERVE: u64 = 1 << 28;
+
+impl Sa {
+    pub(crate) fn counters(&self) -> SaCounters {
+        self.tally.read()
+    }
+
+    /// A packet was received on this SA.
+    #[inline]
+    pub(crate) fn touch(&self) {
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the SA was used since this was asked the last time.
+    pub(crate) fn take_used(&self) -> bool {
+        self.used.swap(false, Ordering::Relaxed)
+    }
+
+    pub(crate) fn displace(&self) {
+        self.displaced.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the transport should replace this SA: its sequence numbers or the volume
+    /// that its cipher may protect come to an end, or its place is needed.
+    #[inline]
+    pub(crate) fn wants_deletion(&self, sequence: u64, bytes: u64) -> bool {
+        let left = if self.sequence.extended() {
+            !sequence >> 32
+        } else {
+            u64::from(u32::MAX).saturating_sub(sequence)
+        };
+        left < SEQUENCE_RESERVE
+            || bytes >= self.transform.volume_limit()
+            || self.displaced.load(Ordering::Relaxed)
+    }
+}
+
+impl Keyed for Sa {
+    /// Received packets find their SA by SPI; sent ones bring the handle.
+    fn keys(&self) -> [Option<u32>; MAX_KEYS] {
+        match self.direction {
+            Direction::Inbound => [Some(self.spi), None],
+            Direction::Outbound => [None, None],
+        }
+    }
+}

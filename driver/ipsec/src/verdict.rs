@@ -1,0 +1,80 @@
+//! What became of a received packet: the out-of-band data of the receive indication.
+
+/// The result of [`InboundBurst::open`](crate::InboundBurst::open).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The packet is as it was. All flags are to be clear and the status success
+    /// (`NDIS_IPSEC_OFFLOAD_V2_NET_BUFFER_LIST_INFO.Receive` all zero).
+    NotProcessed(NotProcessed),
+    /// An SA matched: `CryptoDone` is to be set.
+    Processed(Outcome),
+}
+
+/// Why a packet was left alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotProcessed {
+    /// Neither IPv4 nor IPv6, or the headers do not parse.
+    NotIp,
+    /// No AH or ESP header, or not within the headers that the engine walks.
+    NotIpsec,
+    /// A fragment: offload is for whole packets.
+    Fragment,
+    /// No SA with this SPI, destination and source.
+    NoSa,
+}
+
+/// What was done to a packet that an SA matched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// `NextCryptoDone`: both a tunnel and a transport payload were checked.
+    pub next_crypto_done: bool,
+    /// `CryptoStatus`.
+    pub status: CryptoStatus,
+    /// `SaDeleteReq`: the transport should delete the SA and its outbound twin.
+    pub sa_delete_request: bool,
+    /// The members of `NDIS_IPSEC_OFFLOAD_V2_HEADER_NET_BUFFER_LIST_INFO.Receive`, with
+    /// `HeaderInfoSet`; `None` means not to set it.
+    pub trailer: Option<Trailer>,
+}
+
+impl Outcome {
+    pub(crate) const fn failed(status: CryptoStatus) -> Self {
+        Self {
+            next_crypto_done: false,
+            status,
+            sa_delete_request: false,
+            trailer: None,
+        }
+    }
+}
+
+/// The decrypted ESP trailer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trailer {
+    /// Protocol of the payload.
+    pub next_header: u8,
+    /// Bytes of padding before the trailer.
+    pub pad_length: u8,
+}
+
+/// `CryptoStatus` of `NDIS_IPSEC_OFFLOAD_V2_NET_BUFFER_LIST_INFO.Receive`, in the order
+/// of its page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CryptoStatus {
+    /// Decrypted and authentic.
+    Success,
+    /// Failed for a reason without a name.
+    GenericError,
+    /// Wrong AH ICV, transport mode.
+    TransportAhAuthFailed,
+    /// Wrong ESP ICV, transport mode.
+    TransportEspAuthFailed,
+    /// Wrong AH ICV, tunnel mode.
+    TunnelAhAuthFailed,
+    /// Wrong ESP ICV, tunnel mode.
+    TunnelEspAuthFailed,
+    /// A length in the packet does not fit the SA's headers.
+    InvalidPacketSyntax,
+    /// The SA is for another protocol than the packet shows.
+    InvalidProtocol,
+}
