@@ -1,1 +1,63 @@
-#![no_std]
+//! Safe wrappers over [`ndis_sys`] for a miniport driver.
+//!
+//! What the documentation of NDIS demands in prose is in the types here:
+//! - **IRQL**: [`Passive`] and [`Dispatch`] are tokens; a call that needs a level takes its token.
+//! - **Ownership**: a list to send is a [`SendNbl`], which can be completed once and is completed
+//!   even when it is forgotten in a corner; a receive buffer is a [`Frame`], which goes home when it
+//!   is dropped; a request becomes [`Answered`] once.
+//! - **Extended processor state**: [`with_extended_state`] is the only bracket.
+//! - **Lifetime**: [`Rundown`] counts what is under way, [`Dpc`]s are retired before their context
+//!   goes.
+//!
+//! All memory is non-paged: the driver's global allocator is.
+
+#![cfg_attr(not(test), no_std)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unwrap_used
+    )
+)]
+
+extern crate alloc;
+
+pub mod config;
+pub mod dpc;
+mod event;
+#[cfg(test)]
+mod fake_kernel;
+mod frame;
+mod header;
+mod irql;
+mod lock;
+mod memory;
+mod miniport;
+mod net_buffer;
+mod net_buffer_list;
+mod oid;
+mod oob;
+mod pool;
+mod rundown;
+mod xstate;
+
+pub use config::{Configuration, Keyword};
+pub use dpc::Dpc;
+pub use event::Event;
+pub use frame::{Frame, FramePool, FrameQueue};
+pub use header::header;
+pub use irql::{Dispatch, Passive, RaisedIrql, at_dispatch};
+pub use lock::{ReadGuard, RwSpinLock, SpinGuard, SpinLock, WriteGuard};
+pub use memory::{OutOfMemory, try_box, try_with_capacity, try_zeroed};
+pub use miniport::MiniportHandle;
+pub use ndis_sys::{NdisVersion as Version, ObjectKind};
+pub use net_buffer::{GatherError, NetBuffer, Pieces};
+pub use net_buffer_list::{Completions, SendChain, SendNbl};
+pub use oid::{Answered, OidRequest, Verb, bytes_of, read, read_prefix};
+pub use oob::InfoSlot;
+pub use pool::NblPool;
+pub use rundown::{Drained, Rundown};
+pub use xstate::{ExtendedState, SaveFailed, with_extended_state};
