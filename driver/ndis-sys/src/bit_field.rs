@@ -17,6 +17,11 @@ impl<W> Clone for BitField<W> {
 
 impl<W> Copy for BitField<W> {}
 
+/// Whether a word of `bits` bits has `width` bits from `shift` on.
+pub(crate) const fn fits(shift: u32, width: u32, bits: u32) -> bool {
+    width > 0 && shift < bits && width <= bits - shift
+}
+
 impl<W> BitField<W> {
     pub(crate) const fn new(shift: u32, width: u32) -> Self {
         Self {

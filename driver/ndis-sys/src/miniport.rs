@@ -14,6 +14,12 @@ pub struct CM_PARTIAL_RESOURCE_LIST {
     opaque: [u8; 0],
 }
 
+/// The hardware resources of a device; opaque.
+#[repr(C)]
+pub struct CM_RESOURCE_LIST {
+    opaque: [u8; 0],
+}
+
 /// What a PCI bus driver says of an adapter; opaque.
 #[repr(C)]
 pub struct NDIS_PCI_DEVICE_CUSTOM_PROPERTIES {

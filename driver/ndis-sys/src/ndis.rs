@@ -5,7 +5,7 @@
 use crate::adapter::NDIS_MINIPORT_ADAPTER_ATTRIBUTES;
 use crate::basic::*;
 use crate::config::{NDIS_CONFIGURATION_OBJECT, NDIS_CONFIGURATION_PARAMETER, NDIS_PARAMETER_TYPE};
-use crate::miniport::NDIS_MINIPORT_DRIVER_CHARACTERISTICS;
+use crate::miniport::{CM_RESOURCE_LIST, NDIS_MINIPORT_DRIVER_CHARACTERISTICS};
 use crate::nbl::*;
 use crate::oid_request::NDIS_OID_REQUEST;
 use crate::status::NDIS_STATUS_INDICATION;
@@ -23,7 +23,7 @@ imports! { FUNCTIONS:
     /// Sets attributes of an adapter; from MiniportInitializeEx. PASSIVE_LEVEL.
     fn NdisMSetMiniportAttributes(NdisMiniportHandle: NDIS_HANDLE, MiniportAttributes: *mut NDIS_MINIPORT_ADAPTER_ATTRIBUTES) -> NDIS_STATUS;
     /// The device objects and resources of an adapter; from MiniportInitializeEx. PASSIVE_LEVEL.
-    fn NdisMGetDeviceProperty(MiniportAdapterHandle: NDIS_HANDLE, PhysicalDeviceObject: *mut *mut DEVICE_OBJECT, FunctionalDeviceObject: *mut *mut DEVICE_OBJECT, NextDeviceObject: *mut *mut DEVICE_OBJECT, AllocatedResources: *mut PVOID, AllocatedResourcesTranslated: *mut PVOID);
+    fn NdisMGetDeviceProperty(MiniportAdapterHandle: NDIS_HANDLE, PhysicalDeviceObject: *mut *mut DEVICE_OBJECT, FunctionalDeviceObject: *mut *mut DEVICE_OBJECT, NextDeviceObject: *mut *mut DEVICE_OBJECT, AllocatedResources: *mut *mut CM_RESOURCE_LIST, AllocatedResourcesTranslated: *mut *mut CM_RESOURCE_LIST);
     /// Completes a pause that pended. IRQL <= DISPATCH_LEVEL.
     fn NdisMPauseComplete(MiniportAdapterHandle: NDIS_HANDLE);
     /// Completes a restart that pended. IRQL <= DISPATCH_LEVEL.

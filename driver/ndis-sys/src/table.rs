@@ -6,8 +6,8 @@
 /// and the offset within it (not 0 for the unnamed unions and bit-field words that have a name here).
 pub type Place = (&'static str, usize);
 
-/// A field: name, offset, size in bytes.
-pub type Field = (&'static str, usize, usize);
+/// A field: name, offset, size in bytes, type as spelled in the Rust source.
+pub type Field = (&'static str, usize, usize, &'static str);
 
 /// A bit-field: name, first bit (from the least significant), number of bits.
 pub type BitRange = (&'static str, u32, u32);
@@ -122,7 +122,7 @@ macro_rules! layouts {
             places: layouts!(@places $name $($(($place, $base))+)?),
             size: size_of::<$name>(),
             align: align_of::<$name>(),
-            fields: &[$((stringify!($field), core::mem::offset_of!($name, $field), size_of::<$ty>())),*],
+            fields: &[$((stringify!($field), core::mem::offset_of!($name, $field), size_of::<$ty>(), stringify!($ty))),*],
             bits: &[],
         }),*];
     };
@@ -184,7 +184,7 @@ macro_rules! bit_fields {
                     *self = self.with(field, value);
                 }
             }
-            const _: () = { $(assert!(<$storage>::BITS - $shift >= $width);)* };
+            const _: () = { $(assert!(crate::bit_field::fits($shift, $width, <$storage>::BITS));)* };
         )*
         pub(crate) const BIT_FIELDS: &[crate::table::Layout] = &[$(crate::table::Layout {
             name: stringify!($name),

@@ -226,6 +226,7 @@ constants! {
 ///
 /// # Safety
 /// `mdl` must describe locked or non-paged memory.
+#[inline]
 pub unsafe fn MmGetSystemAddressForMdlSafe(mdl: *mut MDL, priority: ULONG) -> *mut c_void {
     // SAFETY: the caller's MDL is valid; the import's own terms are the caller's too.
     unsafe {
