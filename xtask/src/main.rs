@@ -1,1 +1,105 @@
-fn main() {}
+//! `cargo xtask`: set-up, cross-build, the demo run and the tests.
+
+mod build;
+mod fsutil;
+mod paths;
+mod progress;
+mod setup;
+mod shell;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use build::{Action, Arch};
+use progress::Progress;
+
+/// Build and try the driver. Everything that is missing is fetched first.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Cross-build ipsecov2.sys (release form) and check the image.
+    Build(BuildArgs),
+    /// Run clippy over the driver crate for its own target.
+    Lint(ArchArgs),
+}
+
+#[derive(Args)]
+struct ArchArgs {
+    /// The processor.
+    #[arg(long, value_enum, default_value = "x64")]
+    arch: ArchChoice,
+}
+
+#[derive(Args)]
+struct BuildArgs {
+    #[command(flatten)]
+    arch: ArchArgs,
+    /// Build a copy in another folder too, and compare the images bit for bit.
+    #[arg(long)]
+    check_reproducible: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum ArchChoice {
+    X64,
+    Arm64,
+    All,
+}
+
+impl ArchChoice {
+    fn archs(self) -> &'static [Arch] {
+        match self {
+            Self::X64 => &[Arch::X64],
+            Self::Arm64 => &[Arch::Arm64],
+            Self::All => &Arch::ALL,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<()> {
+    let ui = Progress::new();
+    match cli.command {
+        Task::Build(args) => build_driver(&ui, &args),
+        Task::Lint(args) => build::drivers(&ui, args.arch.archs(), Action::Lint).map(drop),
+    }
+}
+
+fn build_driver(ui: &Progress, args: &BuildArgs) -> Result<()> {
+    let built = build::drivers(ui, args.arch.arch.archs(), Action::Build)?;
+    for image in &built {
+        let imports: Vec<String> = image
+            .report
+            .imports
+            .iter()
+            .map(|(module, functions)| format!("{} from {module}", functions.len()))
+            .collect();
+        println!(
+            "{}: {} bytes, imports {}",
+            image.path.display(),
+            image.report.size,
+            imports.join(", ")
+        );
+    }
+    if args.check_reproducible {
+        build::check_reproducible(ui, &built)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,187 @@
+//! Compiling the driver crate and looking at what came out.
+
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+
+use super::{
+    Arch, allowlist,
+    kit::{self, Kit},
+    pe_check,
+    toolchain::{CTools, Toolchain},
+    wdk_build_patch::CargoConfig,
+};
+use crate::{fsutil, paths, progress::Progress, shell};
+
+const PACKAGE: &str = "ipsecov2";
+
+/// A finished driver.
+pub struct Built {
+    /// Its processor.
+    pub arch: Arch,
+    /// `target/driver/<arch>/ipsecov2.sys`.
+    pub path: PathBuf,
+    /// What the check of the image found.
+    pub report: pe_check::Report,
+}
+
+/// All that a build of the driver takes.
+pub struct Build<'a> {
+    /// The compiler.
+    pub toolchain: &'a Toolchain,
+    /// The C compiler.
+    pub tools: &'a CTools,
+    /// The WDK.
+    pub kit: &'a Kit,
+    /// The patched crates.
+    pub cargo_config: &'a CargoConfig,
+}
+
+impl Build<'_> {
+    /// Builds and checks the images.
+    pub fn images(&self, ui: &Progress, archs: &[Arch]) -> Result<Vec<Built>> {
+        let output = self.cargo(ui, "build", archs)?;
+        if let Some(warnings) = warnings(&output) {
+            ui.line(warnings);
+        }
+        archs.iter().map(|arch| finish(*arch)).collect()
+    }
+
+    /// Runs clippy over the driver crate; a warning is an error.
+    pub fn lint(&self, ui: &Progress, archs: &[Arch]) -> Result<()> {
+        self.cargo(ui, "clippy", archs).map(drop)
+    }
+
+    fn cargo(&self, ui: &Progress, subcommand: &str, archs: &[Arch]) -> Result<String> {
+        let build = build_dir();
+        kit::discard_stale(self.kit, &build)?;
+        let mut command = self.toolchain.cargo();
+        command
+            .current_dir(paths::root())
+            .arg("--config")
+            .arg(&self.cargo_config.file)
+            .args([subcommand, "--locked", "--release", "--package", PACKAGE])
+            .arg("--target-dir")
+            .arg(&build)
+            .env("WDKContentRoot", &self.kit.root)
+            .env("CARGO_ENCODED_RUSTFLAGS", self.rustc_flags());
+        for arch in archs {
+            let triple = arch.triple();
+            let variable = triple.replace('-', "_");
+            command
+                .args(["--target", triple])
+                .env(
+                    format!("CARGO_TARGET_{}_LINKER", variable.to_uppercase()),
+                    "rust-lld",
+                )
+                .env(format!("CC_{variable}"), &self.tools.clang)
+                .env(format!("CFLAGS_{variable}"), "-w")
+                .env(format!("AR_{variable}"), self.librarian()?)
+                .env(format!("ARFLAGS_{variable}"), "/lib");
+        }
+        if subcommand == "clippy" {
+            command.args(["--", "-D", "warnings"]);
+        }
+        let names: Vec<&str> = archs.iter().map(|arch| arch.name()).collect();
+        let names = names.join(", ");
+        let mut step = None;
+        let what = match subcommand {
+            "clippy" => format!("linting {PACKAGE} for {names}"),
+            _ => format!("building {PACKAGE}.sys for {names}"),
+        };
+        let output = shell::run_with(&mut command, &mut |line| {
+            let work = ["Compiling ", "Checking ", "Downloading "];
+            if work.iter().any(|verb| line.trim_start().starts_with(verb)) {
+                step.get_or_insert_with(|| ui.step(&what)).detail(line);
+            }
+        })?;
+        if let Some(step) = step {
+            step.done("");
+        }
+        Ok(output)
+    }
+
+    /// Separated as `CARGO_ENCODED_RUSTFLAGS` wants it. This variable wins over the flags of every cargo
+    /// configuration, so those that the driver needs are repeated here.
+    fn rustc_flags(&self) -> OsString {
+        let mut flags = vec![
+            OsString::from("-Ctarget-feature=+crt-static"),
+            // A checksum in the header.
+            "-Clink-arg=/RELEASE".into(),
+            // No times, and the same input gives the same bytes...
+            "-Clink-arg=/Brepro".into(),
+        ];
+        // ...in whatever folder.
+        let mut hide = |path: &Path, name: &str| {
+            let mut flag = OsString::from("--remap-path-prefix=");
+            flag.push(path);
+            flag.push("=");
+            flag.push(name);
+            flags.push(flag);
+        };
+        hide(paths::root(), ".");
+        hide(&self.cargo_config.registry, "registry");
+        flags.join(&OsString::from("\x1f"))
+    }
+
+    /// The `lib.exe` that the cc crate is to call: rust-lld under a name by which it knows its task.
+    fn librarian(&self) -> Result<PathBuf> {
+        let link = paths::cross().join("lld-link");
+        let lld = self.toolchain.lld()?;
+        if fs::read_link(&link).is_ok_and(|to| to == lld) {
+            return Ok(link);
+        }
+        fsutil::remove(&link)?;
+        fsutil::symlink(&lld, &link)
+            .with_context(|| format!("cannot create {}", link.display()))?;
+        Ok(link)
+    }
+}
+
+/// What cargo said beyond its list of crates, if it warned.
+fn warnings(output: &str) -> Option<String> {
+    let progress = [
+        "Compiling",
+        "Downloading",
+        "Downloaded",
+        "Blocking",
+        "Finished",
+    ];
+    let lines: Vec<&str> = output
+        .lines()
+        .filter(|line| {
+            let word = line.split_whitespace().next();
+            !word.is_some_and(|word| progress.contains(&word))
+        })
+        .collect();
+    let text = lines.join("\n");
+    text.contains("warning: ").then_some(text)
+}
+
+fn build_dir() -> PathBuf {
+    paths::cross().join("build")
+}
+
+/// Copies the image to its place, once it has passed the check.
+fn finish(arch: Arch) -> Result<Built> {
+    let made = build_dir().join(arch.triple()).join("release");
+    let image = made.join(PACKAGE).with_extension("dll");
+    let bytes = fsutil::read(&image)?;
+    let libraries = allowlist::load(&paths::kit_sources().join("def"))?;
+    let report = pe_check::check(&bytes, arch, &libraries)
+        .with_context(|| format!("{PACKAGE}.sys for {} breaks the rules", arch.name()))?;
+
+    let folder = paths::driver_out().join(arch.name());
+    fsutil::create_dir(&folder)?;
+    let path = folder.join(PACKAGE).with_extension("sys");
+    fsutil::write(&path, &bytes)?;
+    let symbols = made.join(PACKAGE).with_extension("pdb");
+    if symbols.exists() {
+        fsutil::write(&path.with_extension("pdb"), fsutil::read(&symbols)?)?;
+    }
+    Ok(Built { arch, path, report })
+}

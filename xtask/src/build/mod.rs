@@ -1,0 +1,105 @@
+//! The cross-build of the driver: `cargo xtask build`. See `docs/building.md`.
+
+mod allowlist;
+mod driver;
+mod kit;
+mod pe_check;
+mod reproducible;
+mod stamp;
+mod toolchain;
+mod wdk_build_patch;
+
+use std::{fs::File, path::PathBuf};
+
+use anyhow::{Context, Result};
+
+pub use driver::Built;
+pub use reproducible::check as check_reproducible;
+
+use crate::{fsutil, paths, progress::Progress};
+
+/// A processor that the driver is built for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Arch {
+    /// x86-64.
+    X64,
+    /// AArch64.
+    Arm64,
+}
+
+impl Arch {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::X64, Self::Arm64];
+
+    /// The Rust target.
+    pub const fn triple(self) -> &'static str {
+        match self {
+            Self::X64 => "x86_64-pc-windows-msvc",
+            Self::Arm64 => "aarch64-pc-windows-msvc",
+        }
+    }
+
+    /// The name in folders of this project and in linker options.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::X64 => "x64",
+            Self::Arm64 => "arm64",
+        }
+    }
+}
+
+/// What to do with the driver crate.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// Build, check and copy the image.
+    Build,
+    /// Only `cargo clippy`, warnings denied.
+    Lint,
+}
+
+/// Builds `ipsecov2.sys` for `arch` if anything changed, checks it, and returns its path.
+///
+/// # Errors
+/// When something that the build needs is missing and cannot be had, when the driver does not compile or
+/// link, or when the image breaks a rule of `pe_check`.
+pub fn driver(ui: &Progress, arch: Arch) -> Result<PathBuf> {
+    let mut built = drivers(ui, &[arch], Action::Build)?;
+    let image = built.pop().context("the build produced no image")?;
+    Ok(image.path)
+}
+
+/// As [`driver`], for several processors at once.
+///
+/// # Errors
+/// As [`driver`].
+pub fn drivers(ui: &Progress, archs: &[Arch], action: Action) -> Result<Vec<Built>> {
+    let _alone = lock(ui)?;
+    let toolchain = toolchain::prepare(ui, archs)?;
+    let tools = toolchain::c_tools(ui)?;
+    let kit = kit::prepare(ui, &toolchain, archs)?;
+    let config = wdk_build_patch::prepare(ui, &toolchain)?;
+    let build = driver::Build {
+        toolchain: &toolchain,
+        tools: &tools,
+        kit: &kit,
+        cargo_config: &config,
+    };
+    match action {
+        Action::Build => build.images(ui, archs),
+        Action::Lint => build.lint(ui, archs).map(|()| Vec::new()),
+    }
+}
+
+/// One build at a time; released when the file closes, also when the process dies.
+fn lock(ui: &Progress) -> Result<File> {
+    let path = paths::cross().join("lock");
+    fsutil::create_dir(&paths::cross())?;
+    let file = File::create(&path).with_context(|| format!("cannot open {}", path.display()))?;
+    if file.try_lock().is_err() {
+        let step = ui.step("waiting for another build in this checkout");
+        file.lock()
+            .with_context(|| format!("cannot lock {}", path.display()))?;
+        step.done("");
+    }
+    Ok(file)
+}

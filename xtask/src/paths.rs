@@ -1,0 +1,46 @@
+//! Where things are: the repository, and what the commands leave under `target/`.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    sync::LazyLock,
+};
+
+static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
+    // cargo sets the variable for `cargo xtask`; the value from the build serves a binary run by hand.
+    let manifest =
+        env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    let manifest = PathBuf::from(manifest);
+    manifest.parent().map(Path::to_path_buf).unwrap_or(manifest)
+});
+
+/// The root of the repository.
+pub fn root() -> &'static Path {
+    &ROOT
+}
+
+/// `target/` of the repository. Always inside it, whatever `CARGO_TARGET_DIR` says: wdk-build looks for
+/// `Cargo.lock` in the folders above its output.
+pub fn target() -> PathBuf {
+    root().join("target")
+}
+
+/// What the cross-build needs and keeps: toolchain, stand-in kit, patched crates, build output.
+pub fn cross() -> PathBuf {
+    target().join("cross")
+}
+
+/// The sources of the stand-in kit: headers, export lists, entry stub.
+pub fn kit_sources() -> PathBuf {
+    root().join("xtask").join("kit")
+}
+
+/// The finished drivers: `target/driver/<arch>/ipsecov2.sys`.
+pub fn driver_out() -> PathBuf {
+    target().join("driver")
+}
+
+/// The Python environment of the tests.
+pub fn venv() -> PathBuf {
+    target().join("venv")
+}
