@@ -12,11 +12,13 @@
 //! | [`framing`], [`unframe`] | ESP headers, padding and trailers, without keys |
 //! | [`outbound`] | SAs and sequence numbers for the packets of a capture |
 //! | [`software`] | ESP with keys, to check the driver |
+//! | [`offload`] | the buffers of the direct OIDs, out-of-band words |
 //! | [`wireshark`] | what Wireshark needs to decrypt the wire |
 
 pub mod algorithm;
 pub mod capture;
 pub mod framing;
+pub mod offload;
 pub mod outbound;
 pub mod packet;
 pub mod policy;
