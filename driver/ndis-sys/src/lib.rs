@@ -3,7 +3,7 @@
 //! Names, types and layouts are those of ndis.h, ntddndis.h and wdm.h, everything at the root. The
 //! structures have the layout of the newest revision that an NDIS 6.30 driver uses; an earlier
 //! revision is a prefix. Every size, alignment and offset is asserted when the crate is compiled, on
-//! Windows too, and compared with measured facts by `tests/facts.rs`.
+//! Windows too, and compared with measured facts by `tests/facts`.
 //!
 //! What a header must say for a registered NDIS version is in one place, [`ObjectKind::header`].
 //!

@@ -54,7 +54,7 @@ callbacks! {
     MINIPORT_CANCEL_SEND, MINIPORT_CANCEL_SEND_HANDLER: fn(MiniportAdapterContext: NDIS_HANDLE, CancelId: PVOID);
     /// Asks whether the adapter needs a reset. PASSIVE_LEVEL.
     MINIPORT_CHECK_FOR_HANG, MINIPORT_CHECK_FOR_HANG_HANDLER: fn(MiniportAdapterContext: NDIS_HANDLE) -> BOOLEAN;
-    /// Resets the adapter; may pend until NdisMResetComplete. PASSIVE_LEVEL.
+    /// Resets the adapter; may pend until NdisMResetComplete. IRQL <= DISPATCH_LEVEL.
     MINIPORT_RESET, MINIPORT_RESET_HANDLER: fn(MiniportAdapterContext: NDIS_HANDLE, AddressingReset: *mut BOOLEAN) -> NDIS_STATUS;
     /// Tells of a Plug and Play event. PASSIVE_LEVEL.
     MINIPORT_DEVICE_PNP_EVENT_NOTIFY, MINIPORT_DEVICE_PNP_EVENT_NOTIFY_HANDLER: fn(MiniportAdapterContext: NDIS_HANDLE, NetDevicePnPEvent: *mut NET_DEVICE_PNP_EVENT);

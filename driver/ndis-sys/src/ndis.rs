@@ -28,9 +28,9 @@ imports! { FUNCTIONS:
     fn NdisMPauseComplete(MiniportAdapterHandle: NDIS_HANDLE);
     /// Completes a restart that pended. IRQL <= DISPATCH_LEVEL.
     fn NdisMRestartComplete(MiniportAdapterHandle: NDIS_HANDLE, Status: NDIS_STATUS);
-    /// Completes a reset that pended. IRQL <= DISPATCH_LEVEL.
+    /// Completes a reset that pended. DISPATCH_LEVEL.
     fn NdisMResetComplete(MiniportAdapterHandle: NDIS_HANDLE, Status: NDIS_STATUS, AddressingReset: BOOLEAN);
-    /// Asks for the adapter to be removed; NDIS halts it later. PASSIVE_LEVEL.
+    /// Asks for the adapter to be removed; NDIS halts it later. IRQL <= DISPATCH_LEVEL.
     fn NdisMRemoveMiniport(MiniportHandle: NDIS_HANDLE) -> NDIS_STATUS;
     /// Indicates a status. IRQL <= DISPATCH_LEVEL.
     fn NdisMIndicateStatusEx(MiniportAdapterHandle: NDIS_HANDLE, StatusIndication: *mut NDIS_STATUS_INDICATION);
@@ -40,7 +40,7 @@ imports! { FUNCTIONS:
     fn NdisMDirectOidRequestComplete(MiniportAdapterHandle: NDIS_HANDLE, OidRequest: *mut NDIS_OID_REQUEST, Status: NDIS_STATUS);
     /// Writes an event to the system log. Variadic in C; pass 0 as `NumberOfErrorValues`. IRQL <= DISPATCH_LEVEL.
     fn NdisWriteErrorLogEntry(NdisAdapterHandle: NDIS_HANDLE, ErrorCode: ULONG, NumberOfErrorValues: ULONG);
-    /// The NDIS version of the system, see [`NDIS_RUNTIME_VERSION_630`](crate::NDIS_RUNTIME_VERSION_630). Any IRQL.
+    /// The NDIS version of the system, see [`NDIS_RUNTIME_VERSION_630`](crate::NDIS_RUNTIME_VERSION_630). IRQL <= DISPATCH_LEVEL.
     fn NdisGetVersion() -> UINT;
     /// Makes a control device. PASSIVE_LEVEL.
     fn NdisRegisterDeviceEx(NdisHandle: NDIS_HANDLE, DeviceObjectAttributes: *mut NDIS_DEVICE_OBJECT_ATTRIBUTES, pDeviceObject: *mut *mut DEVICE_OBJECT, NdisDeviceHandle: *mut NDIS_HANDLE) -> NDIS_STATUS;
@@ -53,13 +53,13 @@ imports! { FUNCTIONS:
     fn NdisMSendNetBufferListsComplete(MiniportAdapterHandle: NDIS_HANDLE, NetBufferList: *mut NET_BUFFER_LIST, SendCompleteFlags: ULONG);
     /// Indicates received packets. IRQL <= DISPATCH_LEVEL.
     fn NdisMIndicateReceiveNetBufferLists(MiniportAdapterHandle: NDIS_HANDLE, NetBufferList: *mut NET_BUFFER_LIST, PortNumber: NDIS_PORT_NUMBER, NumberOfNetBufferLists: ULONG, ReceiveFlags: ULONG);
-    /// Makes a pool of NET_BUFFER_LISTs; null on failure. PASSIVE_LEVEL.
+    /// Makes a pool of NET_BUFFER_LISTs; null on failure. IRQL <= DISPATCH_LEVEL.
     fn NdisAllocateNetBufferListPool(NdisHandle: NDIS_HANDLE, Parameters: *const NET_BUFFER_LIST_POOL_PARAMETERS) -> NDIS_HANDLE;
-    /// Frees it; all lists must be back. PASSIVE_LEVEL.
+    /// Frees it; all lists must be back. IRQL <= DISPATCH_LEVEL.
     fn NdisFreeNetBufferListPool(PoolHandle: NDIS_HANDLE);
-    /// Makes a pool of NET_BUFFERs; null on failure. PASSIVE_LEVEL.
+    /// Makes a pool of NET_BUFFERs; null on failure. IRQL <= DISPATCH_LEVEL.
     fn NdisAllocateNetBufferPool(NdisHandle: NDIS_HANDLE, Parameters: *const NET_BUFFER_POOL_PARAMETERS) -> NDIS_HANDLE;
-    /// Frees it. PASSIVE_LEVEL.
+    /// Frees it. IRQL <= DISPATCH_LEVEL.
     fn NdisFreeNetBufferPool(PoolHandle: NDIS_HANDLE);
     /// A list without packets; null on failure. IRQL <= DISPATCH_LEVEL.
     fn NdisAllocateNetBufferList(PoolHandle: NDIS_HANDLE, ContextSize: USHORT, ContextBackFill: USHORT) -> *mut NET_BUFFER_LIST;
@@ -117,11 +117,11 @@ imports! { FUNCTIONS:
 
     /// Makes a timer. IRQL <= DISPATCH_LEVEL.
     fn NdisAllocateTimerObject(NdisHandle: NDIS_HANDLE, TimerCharacteristics: *mut NDIS_TIMER_CHARACTERISTICS, pTimerObject: *mut NDIS_HANDLE) -> NDIS_STATUS;
-    /// Frees it; it must not be running. PASSIVE_LEVEL.
+    /// Frees it; it must not be running. IRQL <= DISPATCH_LEVEL.
     fn NdisFreeTimerObject(TimerObject: NDIS_HANDLE);
     /// Sets it; true if it was set already. `DueTime` in units of 100 ns, negative for a duration. IRQL <= DISPATCH_LEVEL.
     fn NdisSetTimerObject(TimerObject: NDIS_HANDLE, DueTime: LARGE_INTEGER, MillisecondsPeriod: LONG, FunctionContext: PVOID) -> BOOLEAN;
-    /// Cancels it; true if it was set. IRQL <= DISPATCH_LEVEL.
+    /// Cancels it; true if it was set. IRQL <= DISPATCH_LEVEL, PASSIVE_LEVEL for a periodic timer.
     fn NdisCancelTimerObject(TimerObject: NDIS_HANDLE) -> BOOLEAN;
     /// Makes a work item; null on failure. IRQL <= DISPATCH_LEVEL.
     fn NdisAllocateIoWorkItem(NdisObjectHandle: NDIS_HANDLE) -> NDIS_HANDLE;
@@ -129,7 +129,7 @@ imports! { FUNCTIONS:
     fn NdisFreeIoWorkItem(NdisIoWorkItemHandle: NDIS_HANDLE);
     /// Queues it; it must not be queued already. IRQL <= DISPATCH_LEVEL.
     fn NdisQueueIoWorkItem(NdisIoWorkItemHandle: NDIS_HANDLE, Routine: NDIS_IO_WORKITEM_ROUTINE, WorkItemContext: PVOID);
-    /// Sleeps. PASSIVE_LEVEL.
+    /// Sleeps. IRQL < DISPATCH_LEVEL.
     fn NdisMSleep(MicrosecondsToSleep: ULONG);
     /// Makes a reader-writer lock; null on failure. IRQL <= DISPATCH_LEVEL.
     fn NdisAllocateRWLock(NdisHandle: NDIS_HANDLE) -> *mut NDIS_RW_LOCK_EX;

@@ -21,7 +21,7 @@ imports! { FUNCTIONS:
     fn KeGetCurrentIrql() -> KIRQL;
     /// Raises the IRQL and returns the former one; `KeRaiseIrql` is a macro over it. At or below the new IRQL.
     fn KfRaiseIrql(NewIrql: KIRQL) -> KIRQL;
-    /// Lowers the IRQL to one that [`KfRaiseIrql`] returned.
+    /// Lowers the IRQL to one that [`KfRaiseIrql`] returned. At or above the new IRQL.
     fn KeLowerIrql(NewIrql: KIRQL);
 
     /// Raises to DISPATCH_LEVEL, takes the lock, returns the former IRQL. IRQL <= DISPATCH_LEVEL.
@@ -99,9 +99,9 @@ imports! { FUNCTIONS:
     /// Saves the enabled extended state that `Mask` names, so that it may be used. x86-64 only.
     /// Fails with STATUS_INSUFFICIENT_RESOURCES. IRQL <= DISPATCH_LEVEL.
     fn KeSaveExtendedProcessorState(Mask: ULONG64, XStateSave: *mut XSTATE_SAVE) -> NTSTATUS;
-    /// Restores what was saved, at the same IRQL on the same thread. x86-64 only.
+    /// Restores what was saved; saves and restores nest. x86-64 only. At the IRQL of the save.
     fn KeRestoreExtendedProcessorState(XStateSave: *mut XSTATE_SAVE);
-    /// The features of `FeatureMask` that the system has enabled. x86-64 only. Any IRQL.
+    /// The features of `FeatureMask` that the system has enabled. x86-64 only. PASSIVE_LEVEL.
     fn RtlGetEnabledExtendedFeatures(FeatureMask: ULONG64) -> ULONG64;
 
     /// Maps locked pages; null on failure if `BugCheckOnFailure` is 0. IRQL <= DISPATCH_LEVEL (KernelMode).

@@ -1,6 +1,6 @@
 //! What the crate declares, as data, and the macros that keep declaration, compile-time check and
 //! data in one place: a structure cannot be declared without its asserted layout, nor be asserted
-//! without being in the table that `tests/facts.rs` compares with the layout facts.
+//! without being in the table that `tests/facts` compares with the layout facts.
 
 /// Where in the facts a layout belongs: a structure, or a member of one (`"NDIS_OID_REQUEST.DATA"`),
 /// and the offset within it (not 0 for the unnamed unions and bit-field words that have a name here).
