@@ -230,13 +230,12 @@ impl ObjectKind {
     /// The revision that a driver registered with `version` uses: the newest of that version.
     /// `None` if the structure came later.
     pub const fn revision(self, version: NdisVersion) -> Option<Revision> {
-        let revisions = self.revisions();
-        let mut i = revisions.len();
-        while i > 0 {
-            i -= 1;
-            if revisions[i].since as u8 <= version as u8 {
-                return Some(revisions[i]);
+        let mut revisions = self.revisions();
+        while let [older @ .., newest] = revisions {
+            if newest.since as u8 <= version as u8 {
+                return Some(*newest);
             }
+            revisions = older;
         }
         None
     }
