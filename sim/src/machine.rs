@@ -1,0 +1,442 @@
+//! One simulated computer.
+
+use std::{
+    panic,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::{
+    clock::Clock,
+    driver::Images,
+    exports::{Export, Registry},
+    gate::{self, Thunks},
+    guarded::GuardedBuf,
+    inject::Faults,
+    irql::Irql,
+    ntos,
+    processor::{self, Processor},
+    report::{BugCheck, Finding, Report, Reporter, Rule},
+    sync,
+    track::Tracker,
+    wdf,
+};
+
+/// How a machine is built.
+#[derive(Clone, Debug)]
+pub struct Builder {
+    processors: usize,
+    settings: Settings,
+    manual_clock: bool,
+}
+
+/// Switches that the parts of a machine look at.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) canaries: bool,
+    pub(crate) watchdog: Duration,
+    pub(crate) stack_limit: Option<usize>,
+    pub(crate) special_pool: bool,
+    pub(crate) echo: bool,
+    pub(crate) features: u64,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            processors: 2,
+            settings: Settings {
+                canaries: true,
+                watchdog: Duration::from_secs(60),
+                stack_limit: Some(12 * 1024),
+                special_pool: false,
+                echo: false,
+                features: u64::MAX,
+            },
+            manual_clock: false,
+        }
+    }
+}
+
+impl Builder {
+    /// Number of processors, at least one; more than 64 make processor groups.
+    /// Default 2.
+    #[must_use]
+    pub fn processors(mut self, count: usize) -> Self {
+        self.processors = count.max(1);
+        self
+    }
+
+    /// Whether canaries in the extended registers watch the driver. Default on;
+    /// off only for runs that measure speed.
+    #[must_use]
+    pub fn canaries(mut self, on: bool) -> Self {
+        self.settings.canaries = on;
+        self
+    }
+
+    /// Wall time after which a call or a wait that does not end is reported as
+    /// a hang. Default 60 s.
+    #[must_use]
+    pub fn watchdog(mut self, limit: Duration) -> Self {
+        self.settings.watchdog = limit;
+        self
+    }
+
+    /// Kernel stack that one chain of driver callbacks may use, in bytes;
+    /// `None` only measures. Default 12 KiB, half of what Windows gives a thread.
+    #[must_use]
+    pub fn stack_limit(mut self, bytes: Option<usize>) -> Self {
+        self.settings.stack_limit = bytes;
+        self
+    }
+
+    /// Puts every pool allocation against an inaccessible page, as Driver
+    /// Verifier's special pool does, and leaves freed ones inaccessible.
+    /// Slow; default off (guard bytes are always there).
+    #[must_use]
+    pub fn special_pool(mut self, on: bool) -> Self {
+        self.settings.special_pool = on;
+        self
+    }
+
+    /// Lets the simulated clock stand still except for [`Clock::advance`].
+    /// Default: it runs with the host's.
+    #[must_use]
+    pub fn manual_clock(mut self, manual: bool) -> Self {
+        self.manual_clock = manual;
+        self
+    }
+
+    /// Copies DbgPrint output to standard error. Default off.
+    #[must_use]
+    pub fn echo(mut self, on: bool) -> Self {
+        self.settings.echo = on;
+        self
+    }
+
+    /// Extended processor features (XSTATE_MASK bits) that the simulated system
+    /// enables, of those that the host has. Default all.
+    #[must_use]
+    pub fn enabled_features(mut self, mask: u64) -> Self {
+        self.settings.features = mask | gate::XSTATE_LEGACY;
+        self
+    }
+
+    /// Builds and starts the machine.
+    #[must_use]
+    pub fn build(self) -> Arc<Machine> {
+        gate::install_trap_handler();
+        Arc::new_cyclic(|me: &Weak<Machine>| Machine {
+            processors: (0..self.processors)
+                .map(|n| Processor::new(u32::try_from(n).expect("fewer than 2^32"), me.clone()))
+                .collect(),
+            clock: Clock::new(me.clone(), self.manual_clock),
+            registry: Registry::new(),
+            thunks: Thunks::new(),
+            images: Images::default(),
+            reporter: Reporter::default(),
+            tracker: Tracker::default(),
+            faults: Faults::default(),
+            kernel: ntos::State::new(&self.settings),
+            wdf: wdf::State::default(),
+            ndis: crate::ndis::State::default(),
+            settings: self.settings,
+            stopped: AtomicBool::new(false),
+            next: AtomicUsize::new(0),
+            me: me.clone(),
+        })
+    }
+}
+
+/// One simulated computer. Nothing is shared between machines.
+pub struct Machine {
+    processors: Vec<Arc<Processor>>,
+    clock: Clock,
+    registry: Registry,
+    thunks: Thunks,
+    images: Images,
+    reporter: Reporter,
+    tracker: Tracker,
+    faults: Faults,
+    kernel: ntos::State,
+    wdf: wdf::State,
+    ndis: crate::ndis::State,
+    settings: Settings,
+    stopped: AtomicBool,
+    next: AtomicUsize,
+    me: Weak<Machine>,
+}
+
+impl Machine {
+    /// A machine to configure and build.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Runs `f` on a processor at `irql` and waits for its result.
+    ///
+    /// `cpu` is a processor number (modulo the count); `None` takes the next in
+    /// turn, or the current one on a processor thread. Jobs of one processor are serial, except
+    /// that a job which waits at PASSIVE_LEVEL lets others run. May be nested:
+    /// on the same processor `f` runs at once, at a raised IRQL.
+    ///
+    /// # Errors
+    /// The bug check that stopped the machine, before or during the job. What
+    /// `f` owns is then lost with the parked thread.
+    ///
+    /// # Panics
+    /// When `f` panics, with the same payload.
+    pub fn run<R: Send + 'static>(
+        &self,
+        cpu: Option<usize>,
+        irql: Irql,
+        f: impl FnOnce() -> R + Send + 'static,
+    ) -> Result<R, BugCheck> {
+        if let Some(check) = self.bug_check() {
+            return Err(check);
+        }
+        let current = processor::try_current().filter(|c| c.is_on(self));
+        if let Some(current) = current {
+            let here = current.number() as usize;
+            if cpu.is_none_or(|n| n % self.processors.len() == here) {
+                let _raised = current.raise(irql.max(current.irql()));
+                return Ok(f());
+            }
+        }
+        struct Slot<R> {
+            result: Mutex<Option<std::thread::Result<R>>>,
+            done: Condvar,
+        }
+        let slot = Arc::new(Slot {
+            result: Mutex::new(None),
+            done: Condvar::new(),
+        });
+        let filled = Arc::clone(&slot);
+        self.post(cpu, irql, move || {
+            let result = panic::catch_unwind(panic::AssertUnwindSafe(f));
+            *filled.result.lock() = Some(result);
+            filled.done.notify_all();
+        });
+        let result = sync::wait(
+            self,
+            "a job on another processor",
+            &slot.result,
+            &slot.done,
+            None,
+            Option::take,
+        )?;
+        match result.expect("no deadline was given") {
+            Ok(value) => Ok(value),
+            Err(payload) => panic::resume_unwind(payload),
+        }
+    }
+
+    /// Like [`Machine::run`] without waiting: a work item, for `irql` PASSIVE.
+    pub fn spawn(&self, cpu: Option<usize>, irql: Irql, f: impl FnOnce() + Send + 'static) {
+        self.post(cpu, irql, f);
+    }
+
+    fn post(&self, cpu: Option<usize>, irql: Irql, f: impl FnOnce() + Send + 'static) {
+        let n = cpu.unwrap_or_else(|| self.next.fetch_add(1, Ordering::Relaxed))
+            % self.processors.len();
+        self.processors[n].post(irql, Box::new(f));
+    }
+
+    /// Waits until no processor has anything to do. From outside of the
+    /// processors only.
+    ///
+    /// # Errors
+    /// The bug check that stopped the machine meanwhile.
+    pub fn settle(&self) -> Result<(), BugCheck> {
+        loop {
+            if let Some(check) = self.bug_check() {
+                return Err(check);
+            }
+            if self.processors.iter().all(|p| p.is_idle()) {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    }
+
+    /// The processors, by number.
+    #[must_use]
+    pub fn processors(&self) -> &[Arc<Processor>] {
+        &self.processors
+    }
+
+    /// The simulated clock.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Fault injection.
+    #[must_use]
+    pub fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    /// State of the NDIS half.
+    #[must_use]
+    pub fn ndis(&self) -> &crate::ndis::State {
+        &self.ndis
+    }
+
+    /// State of the kernel half: pool, debug output.
+    #[must_use]
+    pub fn kernel(&self) -> &ntos::State {
+        &self.kernel
+    }
+
+    /// State of KMDF.
+    #[must_use]
+    pub fn wdf(&self) -> &wdf::State {
+        &self.wdf
+    }
+
+    /// Objects that were handed out and must come back before unload.
+    #[must_use]
+    pub fn tracker(&self) -> &Tracker {
+        &self.tracker
+    }
+
+    /// Notes an object that the driver must give back before it unloads.
+    /// `kind` is the documented name of what was allocated, `id` its handle or
+    /// address, `what` helps the reader of a leak report.
+    pub fn track(&self, kind: &'static str, id: u64, what: impl Into<String>) {
+        self.tracker.add(kind, id, what.into());
+    }
+
+    /// Forgets an object that came back; false if it was not known.
+    pub fn untrack(&self, kind: &'static str, id: u64) -> bool {
+        self.tracker.remove(kind, id)
+    }
+
+    /// A buffer to hand to the driver, against an inaccessible page at its end
+    /// and guard bytes at its start; aligned to 8 bytes.
+    #[must_use]
+    pub fn guarded(&self, len: usize) -> GuardedBuf {
+        GuardedBuf::new(self.arc(), len)
+    }
+
+    /// The address that the import `name` of `dll` is bound to, or `None` for
+    /// one that the simulator does not export. It may be called only by code that runs under [`gate::call`].
+    #[must_use]
+    pub fn resolve(&self, dll: &str, name: &str) -> Option<*const ()> {
+        self.registry
+            .get(dll, name)
+            .map(|export| self.thunk(export))
+    }
+
+    /// The address through which driver code reaches `export`. For tables of
+    /// functions that are not imported by name.
+    #[must_use]
+    pub fn thunk(&self, export: &Export) -> *const () {
+        if export.direct {
+            export.f
+        } else {
+            self.thunks.get(export)
+        }
+    }
+
+    /// The exports that drivers are bound to.
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// The images that are mapped.
+    pub(crate) fn images(&self) -> &Images {
+        &self.images
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// What RtlGetEnabledExtendedFeatures reports.
+    #[must_use]
+    pub fn enabled_features(&self) -> u64 {
+        gate::enabled_features() & self.settings.features
+    }
+
+    /// A counted reference to this machine.
+    ///
+    /// # Panics
+    /// While the machine is being dropped.
+    #[must_use]
+    pub fn arc(&self) -> Arc<Self> {
+        self.me
+            .upgrade()
+            .expect("the machine is alive while it is borrowed")
+    }
+
+    /// Adds a finding that does not stop the machine.
+    pub fn finding(&self, rule: Rule, message: impl Into<String>) {
+        self.reporter.0.lock().findings.push(Finding {
+            rule,
+            message: message.into(),
+        });
+    }
+
+    /// What was found so far.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        self.reporter.0.lock().clone()
+    }
+
+    /// The bug check that stopped the machine, if one did.
+    #[must_use]
+    pub fn bug_check(&self) -> Option<BugCheck> {
+        if !self.is_stopped() {
+            return None;
+        }
+        self.reporter.0.lock().bug_check.clone()
+    }
+
+    /// Whether the machine was stopped by a violation.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    /// Stops the machine for a broken rule and returns; the first violation
+    /// counts. Code on a processor uses [`crate::report::violation`].
+    pub fn stop(&self, rule: Rule, message: impl Into<String>) -> BugCheck {
+        let context = processor::try_current()
+            .filter(|c| c.is_on(self))
+            .map(|c| c.context());
+        let mut report = self.reporter.0.lock();
+        let check = report
+            .bug_check
+            .get_or_insert_with(|| BugCheck::new(rule, message.into(), context))
+            .clone();
+        drop(report);
+        self.stopped.store(true, Ordering::Release);
+        check
+    }
+
+    pub(crate) fn note_stack(&self, depth: usize, what: &'static str) {
+        let mut report = self.reporter.0.lock();
+        if report.stack_high_water.is_none_or(|(d, _)| d < depth) {
+            report.stack_high_water = Some((depth, what));
+        }
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        for processor in &self.processors {
+            processor.close();
+        }
+        self.clock.close();
+    }
+}

@@ -1,0 +1,57 @@
+//! `ntoskrnl.exe`: the kernel routines that drivers import.
+
+pub mod debug;
+mod dispatcher;
+pub(crate) mod dpc;
+mod extended_state;
+mod format;
+mod irql;
+pub mod mdl;
+mod memory;
+pub mod pool;
+pub(crate) mod spin_lock;
+mod time;
+
+use crate::{exports::Export, machine::Settings, report::Finding};
+
+/// State of the kernel half of one machine.
+pub struct State {
+    /// The pool that drivers allocate from.
+    pub pool: pool::Pool,
+    /// What they printed.
+    pub log: debug::Log,
+    pub(crate) dispatcher: dispatcher::Dispatcher,
+}
+
+impl State {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        Self {
+            pool: pool::Pool::new(settings.special_pool),
+            log: debug::Log::new(settings.echo),
+            dispatcher: dispatcher::Dispatcher::default(),
+        }
+    }
+
+    /// What the drivers had not given back when the last of them was unloaded.
+    pub(crate) fn leaks(&self) -> Vec<Finding> {
+        self.pool.leaks()
+    }
+}
+
+/// What `ntoskrnl.exe` and `HAL.dll` export.
+#[must_use]
+pub fn exports() -> Vec<Export> {
+    [
+        debug::exports(),
+        dispatcher::exports(),
+        dpc::exports(),
+        extended_state::exports(),
+        irql::exports(),
+        mdl::exports(),
+        memory::exports(),
+        pool::exports(),
+        spin_lock::exports(),
+        time::exports(),
+    ]
+    .concat()
+}

@@ -1,0 +1,456 @@
+//! Pool memory. Pages: ExAllocatePool2, ExFreePoolWithTag, POOL_FLAGS.
+//!
+//! Every block has guard bytes on both sides; a freed one is filled and kept for
+//! a while, so that late writes are seen. As special pool, a block ends at an
+//! inaccessible page and becomes inaccessible when it is freed.
+
+use std::{
+    alloc::{self, Layout},
+    collections::{BTreeMap, HashMap, VecDeque},
+    ptr, slice,
+};
+
+use ndis_sys::{
+    POOL_FLAG_CACHE_ALIGNED, POOL_FLAG_NON_PAGED, POOL_FLAG_PAGED, POOL_FLAG_UNINITIALIZED,
+};
+use parking_lot::Mutex;
+
+use crate::{
+    exports::{Export, NTOSKRNL},
+    irql::Irql,
+    processor,
+    report::{Finding, rules, violation},
+};
+
+const PAGE: usize = 4096;
+const CACHE_LINE: usize = 64;
+/// Blocks are aligned to this on 64-bit systems.
+const ALIGN: usize = 16;
+const GUARD: usize = 64;
+const GUARD_BYTE: u8 = 0xFD;
+/// Fresh memory that was not asked to be zeroed: not a pattern that works by luck.
+const FRESH_BYTE: u8 = 0xCD;
+const FREED_BYTE: u8 = 0xDD;
+const QUARANTINE_BLOCKS: usize = 1024;
+const QUARANTINE_BYTES: usize = 16 << 20;
+
+const POOL_FLAG_USE_QUOTA: u64 = 0x1;
+const POOL_FLAG_SESSION: u64 = 0x4;
+const POOL_FLAG_RAISE_ON_FAILURE: u64 = 0x20;
+const POOL_FLAG_NON_PAGED_EXECUTE: u64 = 0x80;
+/// "Required": bits in the lower half that Windows must know.
+const KNOWN: u64 = POOL_FLAG_USE_QUOTA
+    | POOL_FLAG_UNINITIALIZED
+    | POOL_FLAG_SESSION
+    | POOL_FLAG_CACHE_ALIGNED
+    | POOL_FLAG_RAISE_ON_FAILURE
+    | POOL_FLAG_NON_PAGED
+    | POOL_FLAG_NON_PAGED_EXECUTE
+    | POOL_FLAG_PAGED;
+const REQUIRED_HALF: u64 = 0xFFFF_FFFF;
+
+/// A machine's pool.
+pub struct Pool {
+    special: bool,
+    state: Mutex<PoolState>,
+}
+
+#[derive(Default)]
+struct PoolState {
+    live: HashMap<usize, Block>,
+    freed: HashMap<usize, Block>,
+    order: VecDeque<usize>,
+    quarantined: usize,
+    allocations: u64,
+}
+
+/// The memory of one allocation.
+struct Block {
+    address: usize,
+    len: usize,
+    tag: u32,
+    paged: bool,
+    by: &'static str,
+    memory: Memory,
+}
+
+enum Memory {
+    /// With guard bytes on both sides.
+    Heap { base: *mut u8, layout: Layout },
+    /// Against an inaccessible page.
+    Special { map: *mut u8, mapped: usize },
+}
+
+// SAFETY: a block owns its memory.
+unsafe impl Send for Block {}
+
+/// What may be wrong with a free.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FreeError {
+    /// Not the address of a block.
+    Unknown,
+    /// Freed before.
+    Twice,
+    /// Allocated with another tag.
+    Tag(u32),
+    /// Written beyond its ends.
+    Corrupt(String),
+    /// An earlier block was written after it was freed; this one is free now.
+    LateWrite(String),
+}
+
+/// A tag as it was written in the source.
+#[must_use]
+pub fn tag_text(tag: u32) -> String {
+    tag.to_le_bytes()
+        .iter()
+        .map(|b| {
+            if (0x20..0x7F).contains(b) {
+                char::from(*b)
+            } else {
+                '?'
+            }
+        })
+        .collect()
+}
+
+impl Block {
+    fn new(len: usize, align: usize, special: bool) -> Option<Self> {
+        let (address, memory) = if special {
+            Self::special(len, align)?
+        } else {
+            Self::heap(len, align)?
+        };
+        let block = Self {
+            address,
+            len,
+            tag: 0,
+            paged: false,
+            by: "",
+            memory,
+        };
+        for (start, size) in block.guards() {
+            // SAFETY: guards are accessible parts of the block's memory.
+            unsafe { ptr::write_bytes(start as *mut u8, GUARD_BYTE, size) };
+        }
+        Some(block)
+    }
+
+    fn heap(len: usize, align: usize) -> Option<(usize, Memory)> {
+        let lead = GUARD.max(align);
+        let layout = Layout::from_size_align(len.checked_add(lead + GUARD)?, align).ok()?;
+        // SAFETY: the layout's size is not zero.
+        let base = unsafe { alloc::alloc(layout) };
+        (!base.is_null()).then(|| (base as usize + lead, Memory::Heap { base, layout }))
+    }
+
+    fn special(len: usize, align: usize) -> Option<(usize, Memory)> {
+        let body = len.max(1).checked_next_multiple_of(PAGE)?;
+        let mapped = body.checked_add(PAGE)?;
+        // SAFETY: a new mapping, whose last page is made inaccessible.
+        let map = unsafe {
+            let map = libc::mmap(
+                ptr::null_mut(),
+                mapped,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            );
+            if map == libc::MAP_FAILED {
+                return None;
+            }
+            libc::mprotect(map.cast::<u8>().add(body).cast(), PAGE, libc::PROT_NONE);
+            map.cast::<u8>()
+        };
+        let address = (map as usize + body - len) & !(align - 1);
+        Some((address, Memory::Special { map, mapped }))
+    }
+
+    /// Guard bytes before and after, as (address, size).
+    fn guards(&self) -> [(usize, usize); 2] {
+        let (start, end) = match self.memory {
+            Memory::Heap { base, layout } => (base as usize, base as usize + layout.size()),
+            Memory::Special { map, mapped } => (map as usize, map as usize + mapped - PAGE),
+        };
+        [
+            (start, self.address - start),
+            (self.address + self.len, end - self.address - self.len),
+        ]
+    }
+
+    fn damage(&self) -> Option<String> {
+        let [before, after] = self.guards().map(|(start, size)| {
+            // SAFETY: guards are accessible, initialized parts of the block's memory.
+            let bytes = unsafe { slice::from_raw_parts(start as *const u8, size) };
+            bytes.iter().position(|b| *b != GUARD_BYTE)
+        });
+        let (len, tag, by) = (self.len, tag_text(self.tag), self.by);
+        let block = format!("a block of {len} bytes, tag '{tag}', allocated in {by}");
+        let lead = self.guards()[0].1;
+        if let Some(at) = before {
+            return Some(format!("the byte {} before {block} was written", lead - at));
+        }
+        after.map(|at| format!("the byte {} after {block} was written", at + 1))
+    }
+
+    fn written_after_free(&self) -> bool {
+        if matches!(self.memory, Memory::Special { .. }) {
+            return false; // It would have faulted.
+        }
+        // SAFETY: the block is in quarantine: nobody should use it, and it is mapped.
+        unsafe { slice::from_raw_parts(self.address as *const u8, self.len) }
+            .iter()
+            .any(|b| *b != FREED_BYTE)
+    }
+
+    fn make_freed(&self) {
+        match self.memory {
+            // SAFETY: the driver has given the bytes back.
+            Memory::Heap { .. } => unsafe {
+                ptr::write_bytes(self.address as *mut u8, FREED_BYTE, self.len)
+            },
+            Memory::Special { map, mapped } => {
+                // SAFETY: the block's own mapping.
+                unsafe { libc::mprotect(map.cast(), mapped, libc::PROT_NONE) };
+            }
+        }
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        // SAFETY: memory that this block owns, in the form in which it was got.
+        unsafe {
+            match self.memory {
+                Memory::Heap { base, layout } => alloc::dealloc(base, layout),
+                Memory::Special { map, mapped } => drop(libc::munmap(map.cast(), mapped)),
+            }
+        }
+    }
+}
+
+impl Pool {
+    pub(crate) fn new(special: bool) -> Self {
+        Self {
+            special,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Allocates a block, or null when the host has no memory.
+    #[must_use]
+    pub fn allocate(&self, len: usize, tag: u32, zero: bool) -> *mut u8 {
+        self.allocate_for(len, tag, zero, false, ALIGN)
+    }
+
+    fn allocate_for(&self, len: usize, tag: u32, zero: bool, paged: bool, align: usize) -> *mut u8 {
+        let align = if len >= PAGE { PAGE } else { align };
+        let Some(mut block) = Block::new(len, align, self.special) else {
+            return ptr::null_mut();
+        };
+        (block.tag, block.paged, block.by) = (tag, paged, caller());
+        let address = block.address;
+        // SAFETY: `len` bytes of a block that nobody else knows yet.
+        unsafe { ptr::write_bytes(address as *mut u8, if zero { 0 } else { FRESH_BYTE }, len) };
+        let mut state = self.state.lock();
+        state.allocations += 1;
+        state.live.insert(address, block);
+        address as *mut u8
+    }
+
+    /// Frees a block; with a tag only if it is the block's.
+    ///
+    /// # Errors
+    /// The block stays as it is, except after a late write to another one.
+    pub fn free(&self, address: *mut u8, tag: Option<u32>) -> Result<(), FreeError> {
+        let address = address as usize;
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        let Some(block) = state.live.get(&address) else {
+            return Err(if state.freed.contains_key(&address) {
+                FreeError::Twice
+            } else {
+                FreeError::Unknown
+            });
+        };
+        if tag.is_some_and(|t| t != block.tag) {
+            return Err(FreeError::Tag(block.tag));
+        }
+        if let Some(damage) = block.damage() {
+            return Err(FreeError::Corrupt(damage));
+        }
+        let Some(block) = state.live.remove(&address) else {
+            return Err(FreeError::Unknown);
+        };
+        block.make_freed();
+        state.quarantined += block.len;
+        state.order.push_back(address);
+        state.freed.insert(address, block);
+        let mut late = None;
+        while state.order.len() > QUARANTINE_BLOCKS || state.quarantined > QUARANTINE_BYTES {
+            let oldest = state.order.pop_front().and_then(|a| state.freed.remove(&a));
+            let Some(oldest) = oldest else {
+                break;
+            };
+            state.quarantined -= oldest.len;
+            late = late.or_else(|| Self::late_write(&oldest));
+        }
+        late.map_or(Ok(()), |what| Err(FreeError::LateWrite(what)))
+    }
+
+    fn late_write(block: &Block) -> Option<String> {
+        let (len, tag) = (block.len, tag_text(block.tag));
+        block
+            .written_after_free()
+            .then(|| format!("a freed block of {len} bytes, tag '{tag}', was written"))
+    }
+
+    /// Looks at all guard bytes and all freed blocks in quarantine.
+    #[must_use]
+    pub fn damage(&self) -> Option<String> {
+        let state = self.state.lock();
+        let live = state.live.values().find_map(Block::damage);
+        live.or_else(|| state.freed.values().find_map(Self::late_write))
+    }
+
+    /// Blocks and bytes that are allocated, by tag.
+    #[must_use]
+    pub fn usage(&self) -> BTreeMap<u32, (usize, usize)> {
+        let mut by_tag = BTreeMap::new();
+        for block in self.state.lock().live.values() {
+            let (blocks, bytes) = by_tag.entry(block.tag).or_insert((0, 0));
+            *blocks += 1;
+            *bytes += block.len;
+        }
+        by_tag
+    }
+
+    /// Number of allocations so far, for tests of paths that must not allocate.
+    #[must_use]
+    pub fn allocations(&self) -> u64 {
+        self.state.lock().allocations
+    }
+
+    /// Whether `address` is in a block that is allocated from paged pool.
+    #[must_use]
+    pub fn is_paged(&self, address: *const u8) -> bool {
+        let at = address as usize;
+        self.state
+            .lock()
+            .live
+            .values()
+            .any(|b| b.paged && (b.address..b.address + b.len).contains(&at))
+    }
+
+    /// Reports and forgets what is still allocated, and late writes.
+    pub(crate) fn leaks(&self) -> Vec<Finding> {
+        let damage = self.damage();
+        let mut findings: Vec<_> = self
+            .usage()
+            .into_iter()
+            .map(|(tag, (blocks, bytes))| Finding {
+                rule: rules::POOL_LEAK,
+                message: format!(
+                    "{blocks} blocks, {bytes} bytes, tag '{}' were not freed",
+                    tag_text(tag)
+                ),
+            })
+            .collect();
+        findings.extend(damage.map(|message| Finding {
+            rule: rules::POOL_CORRUPTION,
+            message,
+        }));
+        let state = std::mem::take(&mut *self.state.lock());
+        drop(state);
+        findings
+    }
+}
+
+fn caller() -> &'static str {
+    processor::try_current().map_or("the simulator", |c| c.thread().callback())
+}
+
+/// Frees on behalf of the driver; stops the machine when it may not.
+pub fn free_or_stop(pool: &Pool, address: *mut u8, tag: Option<u32>) {
+    let given = tag.map_or(String::new(), |t| format!(" with tag '{}'", tag_text(t)));
+    match pool.free(address, tag) {
+        Ok(()) => {}
+        Err(FreeError::Unknown) => violation(
+            rules::POOL_CALLER,
+            format!("{address:p} is not an allocated block"),
+        ),
+        Err(FreeError::Twice) => {
+            violation(rules::POOL_CALLER, format!("{address:p} was already freed"))
+        }
+        Err(FreeError::Tag(tag)) => violation(
+            rules::POOL_CALLER,
+            format!(
+                "{address:p} was allocated with tag '{}' and freed{given}",
+                tag_text(tag)
+            ),
+        ),
+        Err(FreeError::LateWrite(what)) => violation(rules::POOL_USE_AFTER_FREE, what),
+        Err(FreeError::Corrupt(what)) => violation(rules::POOL_CORRUPTION, what),
+    }
+}
+
+unsafe extern "efiapi" fn ex_allocate_pool2(flags: u64, bytes: usize, tag: u32) -> *mut u8 {
+    let cpu = processor::current();
+    let kinds = flags & (POOL_FLAG_NON_PAGED | POOL_FLAG_NON_PAGED_EXECUTE | POOL_FLAG_PAGED);
+    let unknown = flags & REQUIRED_HALF & !KNOWN;
+    if tag == 0 || bytes == 0 || kinds.count_ones() != 1 || unknown != 0 {
+        let message = format!("ExAllocatePool2(flags 0x{flags:x}, {bytes} bytes, tag 0x{tag:x})");
+        violation(rules::POOL_TAG, message);
+    }
+    if kinds == POOL_FLAG_PAGED && cpu.irql() > Irql::APC {
+        violation(
+            rules::IRQL,
+            format!("paged pool allocated at {}", cpu.irql()),
+        );
+    }
+    let machine = cpu.machine();
+    if machine.faults().hit("ExAllocatePool2") {
+        return ptr::null_mut();
+    }
+    let align = if flags & POOL_FLAG_CACHE_ALIGNED != 0 {
+        CACHE_LINE
+    } else {
+        ALIGN
+    };
+    let (zero, paged) = (
+        flags & POOL_FLAG_UNINITIALIZED == 0,
+        kinds == POOL_FLAG_PAGED,
+    );
+    machine
+        .kernel()
+        .pool
+        .allocate_for(bytes, tag, zero, paged, align)
+}
+
+fn free(address: *mut u8, tag: Option<u32>) {
+    let cpu = processor::current();
+    let pool = &cpu.machine().kernel().pool;
+    if cpu.irql() > Irql::APC && pool.is_paged(address) {
+        violation(rules::IRQL, format!("paged pool freed at {}", cpu.irql()));
+    }
+    free_or_stop(pool, address, tag);
+}
+
+unsafe extern "efiapi" fn ex_free_pool(address: *mut u8) {
+    free(address, None);
+}
+
+unsafe extern "efiapi" fn ex_free_pool_with_tag(address: *mut u8, tag: u32) {
+    // A tag of zero asks for no comparison.
+    free(address, (tag != 0).then_some(tag));
+}
+
+pub(super) fn exports() -> Vec<Export> {
+    let e = |name, f, arity| Export::new(NTOSKRNL, name, f, arity).at_most(Irql::DISPATCH);
+    vec![
+        e("ExAllocatePool2", ex_allocate_pool2 as *const (), 3),
+        e("ExFreePool", ex_free_pool as *const (), 1),
+        e("ExFreePoolWithTag", ex_free_pool_with_tag as *const (), 2),
+    ]
+}

@@ -1,0 +1,186 @@
+//! Waiting in simulator code without blocking a processor.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::{
+    irql::Irql,
+    machine::Machine,
+    processor,
+    report::{BugCheck, rules},
+};
+
+/// How often a wait looks whether the machine was stopped.
+const POLL: Duration = Duration::from_millis(20);
+
+/// An event of the simulator's own, for NDIS-like code that waits for the
+/// driver. Notification (manual reset) or synchronization (auto reset).
+pub struct Event {
+    set: Mutex<bool>,
+    changed: Condvar,
+    auto_reset: bool,
+}
+
+impl Event {
+    /// An event that stays set until it is reset.
+    #[must_use]
+    pub const fn notification() -> Self {
+        Self {
+            set: Mutex::new(false),
+            changed: Condvar::new(),
+            auto_reset: false,
+        }
+    }
+
+    /// An event that lets one waiter through each time it is set.
+    #[must_use]
+    pub const fn synchronization() -> Self {
+        Self {
+            set: Mutex::new(false),
+            changed: Condvar::new(),
+            auto_reset: true,
+        }
+    }
+
+    /// Sets the event; returns whether it was set before.
+    pub fn set(&self) -> bool {
+        let was = std::mem::replace(&mut *self.set.lock(), true);
+        self.changed.notify_all();
+        was
+    }
+
+    /// Clears the event; returns whether it was set.
+    pub fn reset(&self) -> bool {
+        std::mem::replace(&mut *self.set.lock(), false)
+    }
+
+    /// Whether the event is set.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        *self.set.lock()
+    }
+
+    /// Waits, at most for `timeout` of wall time; false on time-out. On a
+    /// processor thread below DISPATCH_LEVEL other jobs and DPCs of the
+    /// processor run meanwhile.
+    ///
+    /// # Errors
+    /// The bug check that stopped the machine (on a processor thread it does
+    /// not return instead). `what` names the wait in a hang report.
+    pub fn wait(
+        &self,
+        machine: &Machine,
+        what: &str,
+        timeout: Option<Duration>,
+    ) -> Result<bool, BugCheck> {
+        let deadline = timeout.map(|t| Instant::now() + t);
+        let auto_reset = self.auto_reset;
+        let got = wait(machine, what, &self.set, &self.changed, deadline, |set| {
+            if !*set {
+                return None;
+            }
+            *set = !auto_reset;
+            Some(())
+        })?;
+        Ok(got.is_some())
+    }
+}
+
+/// Waits until `done` yields a value, the deadline passes (`None`) or the
+/// machine stops. Releases the processor of a processor thread meanwhile, and
+/// watches for hangs.
+///
+/// # Errors
+/// The bug check that stopped the machine; on a processor thread of the
+/// machine the thread is parked instead.
+pub fn wait<T, R>(
+    machine: &Machine,
+    what: &str,
+    state: &Mutex<T>,
+    changed: &Condvar,
+    deadline: Option<Instant>,
+    mut done: impl FnMut(&mut T) -> Option<R>,
+) -> Result<Option<R>, BugCheck> {
+    if let Some(r) = done(&mut state.lock()) {
+        return Ok(Some(r));
+    }
+    let current = processor::try_current().filter(|c| c.is_on(machine));
+    let _released = current
+        .as_ref()
+        .filter(|c| c.irql() < Irql::DISPATCH)
+        .map(|c| c.release());
+    let mut watch = Watch::new(machine);
+    let mut guard = state.lock();
+    loop {
+        if let Some(r) = done(&mut guard) {
+            return Ok(Some(r));
+        }
+        let now = Instant::now();
+        if deadline.is_some_and(|d| now >= d) {
+            return Ok(None);
+        }
+        let check = match machine.bug_check() {
+            None => watch.look(machine, what, now),
+            stopped => stopped,
+        };
+        if let Some(check) = check {
+            drop(guard);
+            if current.is_some() {
+                processor::park_forever();
+            }
+            return Err(check);
+        }
+        let slice = deadline.map_or(POLL, |d| POLL.min(d - now));
+        changed.wait_for(&mut guard, slice);
+    }
+}
+
+/// Notices that nothing moves any more.
+struct Watch {
+    progress: u64,
+    since: Instant,
+}
+
+impl Watch {
+    fn new(machine: &Machine) -> Self {
+        Self {
+            progress: progress(machine),
+            since: Instant::now(),
+        }
+    }
+
+    fn look(&mut self, machine: &Machine, what: &str, now: Instant) -> Option<BugCheck> {
+        let limit = machine.settings().watchdog;
+        let progress = progress(machine);
+        if let Some((processor, callback)) = machine
+            .processors()
+            .iter()
+            .find_map(|p| Some((p, p.overdue(limit)?)))
+        {
+            let n = processor.number();
+            let message =
+                format!("{callback} has been running on processor {n} for more than {limit:?}");
+            let check = machine.stop(rules::HANG, message);
+            processor.interrupt();
+            return Some(check);
+        }
+        if progress != self.progress {
+            (self.progress, self.since) = (progress, now);
+        } else if now.duration_since(self.since) > limit {
+            return Some(machine.stop(
+                rules::HANG,
+                format!("{what}: nothing has happened for {limit:?}"),
+            ));
+        }
+        None
+    }
+}
+
+fn progress(machine: &Machine) -> u64 {
+    machine
+        .processors()
+        .iter()
+        .map(|p| p.transitions())
+        .fold(0, u64::wrapping_add)
+}
