@@ -2,12 +2,14 @@
 
 mod build;
 mod fsutil;
+mod lab;
 mod paths;
 mod progress;
 mod setup;
 mod shell;
+mod test;
 
-use std::process::ExitCode;
+use std::{ffi::OsString, process::ExitCode};
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -29,6 +31,29 @@ enum Task {
     Build(BuildArgs),
     /// Run clippy over the driver crate for its own target.
     Lint(ArchArgs),
+    /// Build, then send a capture through the driver, encrypted from one adapter to another, and verify it.
+    Run(LabArgs),
+    /// Only the sending adapter: plain packets in, frames for the wire out.
+    Send(LabArgs),
+    /// Only the receiving adapter: frames in, a JSON line and the indicated packet out for each.
+    Receive(LabArgs),
+    /// Set up the peers (tshark, scapy) and run all tests.
+    Test(TestArgs),
+}
+
+/// The arguments are the lab's own: `cargo xtask run --help` shows them.
+#[derive(Args)]
+#[command(disable_help_flag = true)]
+struct LabArgs {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    arguments: Vec<OsString>,
+}
+
+#[derive(Args)]
+struct TestArgs {
+    /// What to hand to `cargo test` (a package, a filter); without it everything runs, lints included.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    filter: Vec<String>,
 }
 
 #[derive(Args)]
@@ -79,6 +104,10 @@ fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Task::Build(args) => build_driver(&ui, &args),
         Task::Lint(args) => build::drivers(&ui, args.arch.archs(), Action::Lint).map(drop),
+        Task::Run(args) => lab::run(&ui, "run", &args.arguments),
+        Task::Send(args) => lab::run(&ui, "send", &args.arguments),
+        Task::Receive(args) => lab::run(&ui, "receive", &args.arguments),
+        Task::Test(args) => test::run(&ui, &args.filter),
     }
 }
 

@@ -44,3 +44,13 @@ pub fn driver_out() -> PathBuf {
 pub fn venv() -> PathBuf {
     target().join("venv")
 }
+
+/// The INF template, from which the simulator takes the registry's values.
+pub fn inf() -> PathBuf {
+    root().join("inf").join("ipsecov2.inx")
+}
+
+/// The cargo that runs this command.
+pub fn cargo() -> PathBuf {
+    env::var_os("CARGO").map_or_else(|| "cargo".into(), PathBuf::from)
+}
