@@ -53,10 +53,11 @@ impl RaisedIrql {
     #[must_use]
     pub fn raise() -> Self {
         // SAFETY: NDIS calls its handlers, and DPCs run, at IRQL <= DISPATCH_LEVEL, which is all
-        // that KfRaiseIrql asks for; the old level is restored by Drop on the same
-        // processor, for the value is not Send.
+        // that KfRaiseIrql asks for; the old level is restored by Drop on the same processor, for
+        // the value is not Send.
+        let old = unsafe { KfRaiseIrql(DISPATCH_LEVEL) };
         Self {
-            old: unsafe { KfRaiseIrql(DISPATCH_LEVEL) },
+            old,
             here: PhantomData,
         }
     }

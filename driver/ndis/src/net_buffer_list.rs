@@ -212,6 +212,17 @@ impl SendChain {
         }
     }
 
+    /// Takes the first `count` lists, or as many as there are.
+    #[must_use]
+    pub fn split_front(&mut self, count: usize) -> Self {
+        let mut front = Self::empty(self.adapter);
+        while front.len() < count {
+            let Some(nbl) = self.pop() else { break };
+            front.push_back(nbl);
+        }
+        front
+    }
+
     /// Takes out the lists for which `wanted` says true; the order of both parts is kept.
     #[must_use]
     pub fn extract(&mut self, mut wanted: impl FnMut(&SendNbl) -> bool) -> Self {

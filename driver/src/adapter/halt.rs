@@ -1,0 +1,43 @@
+//! MiniportHaltEx, MiniportShutdownEx and the Plug and Play events.
+
+use alloc::boxed::Box;
+
+use ndis::{Dispatch, Passive, at_dispatch};
+use ndis_sys::NDIS_STATUS_NOT_ACCEPTED;
+
+use super::{Adapter, state::Reason};
+use crate::{trace::trace, wire::Port};
+
+/// Frees the adapter. NDIS has paused it, so nothing is out; dropping it takes it off the wire,
+/// retires its DPCs, wipes its SAs and frees the rest.
+pub fn halt(adapter: Box<Adapter>, _at: Passive<'_>) {
+    adapter.state.set(Reason::Removed);
+    adapter.engine.delete_all();
+    drop(adapter);
+    trace!("halted");
+}
+
+/// The device is gone: sends and OIDs are not accepted any more, nothing is received. The SAs go with
+/// it ("its miniport driver should delete all security associations", "Impact of Network Interface
+/// Changes on IPsec Offloads").
+pub fn surprise_removed(adapter: &Adapter, _at: Passive<'_>) {
+    adapter.state.set(Reason::Removed);
+    at_dispatch(false, |at| stop(adapter, at));
+    adapter.engine.delete_all();
+    trace!("surprise removal");
+}
+
+/// The machine is switched off: the adapter falls silent. Memory is not freed, as the page of
+/// MiniportShutdownEx encourages.
+pub fn shut_down(adapter: &Adapter, _at: Passive<'_>) {
+    adapter.state.set(Reason::ShutDown);
+    at_dispatch(false, |at| stop(adapter, at));
+}
+
+fn stop(adapter: &Adapter, at: Dispatch<'_>) {
+    if let Some(plug) = adapter.plug() {
+        plug.configure(|port: &mut Port| port.set_running(false), at);
+    }
+    adapter.sender.abort(NDIS_STATUS_NOT_ACCEPTED, at);
+    adapter.receiver.purge(adapter, at);
+}

@@ -1,0 +1,96 @@
+//! The keywords of an adapter. A keyword that is absent or out of range means its default: a
+//! mistake in the registry must not keep an adapter from starting ("Enumeration Keywords",
+//! "Standardized INF Keywords for Network Devices").
+
+use ndis::{Configuration, Keyword, MiniportHandle, Passive, Version, keyword};
+use ndis_sys::NDIS_STATUS;
+
+use crate::{
+    ethernet::{HEADER, Mac},
+    offload::IpsecSetting,
+};
+
+/// What an adapter is configured to do; fixed when it initializes.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// *JumboPacket: the largest frame, Ethernet header included, FCS and 802.1Q tag not.
+    pub max_frame: usize,
+    /// *ReceiveBuffers.
+    pub receive_buffers: usize,
+    /// *PriorityVLANTag, bit 0: 802.1p priority.
+    pub priority: bool,
+    /// *PriorityVLANTag, bit 1: 802.1Q VLAN.
+    pub vlan: bool,
+    /// VlanID: the adapter's VLAN, 0 for none.
+    pub vlan_id: u16,
+    /// *IPsecOffloadV2.
+    pub ipsec: IpsecSetting,
+    /// SaOffloadCapacity.
+    pub sa_capacity: u32,
+    /// NetworkAddress, if it is a valid station address.
+    pub network_address: Option<Mac>,
+}
+
+impl Config {
+    const DEFAULT: Self = Self {
+        max_frame: 1514,
+        receive_buffers: 512,
+        priority: true,
+        vlan: true,
+        vlan_id: 0,
+        ipsec: IpsecSetting::AH_AND_ESP,
+        sa_capacity: 1024,
+        network_address: None,
+    };
+
+    /// Reads the keywords.
+    ///
+    /// # Errors
+    /// What NdisOpenConfigurationEx says: the registry cannot be read at all.
+    pub fn read(
+        adapter: MiniportHandle,
+        version: Version,
+        at: Passive<'_>,
+    ) -> Result<Self, NDIS_STATUS> {
+        let registry = Configuration::open(adapter, version, at)?;
+        let number = |keyword: Keyword, min: u32, max: u32| {
+            registry
+                .read_u32(keyword, at)
+                .filter(|value| (min..=max).contains(value))
+        };
+        let mut config = Self::DEFAULT;
+        if let Some(value) = number(keyword!("*JumboPacket"), 1514, 9014) {
+            config.max_frame = value as usize;
+        }
+        if let Some(value) = number(keyword!("*ReceiveBuffers"), 32, 4096) {
+            config.receive_buffers = value as usize;
+        }
+        if let Some(value) = number(keyword!("*PriorityVLANTag"), 0, 3) {
+            config.priority = value & 1 != 0;
+            config.vlan = value & 2 != 0;
+        }
+        if let Some(value) = number(keyword!("VlanID"), 0, 4094) {
+            config.vlan_id = value as u16;
+        }
+        // *IPsecOffloadV2IPv4 is for adapters without IPv6: "If the miniport driver supports IPv6,
+        // the IPsecV2 member specifies the IPv4 setting and this member is not used"
+        // (NDIS_OFFLOAD_PARAMETERS). It is read all the same, as every standardized keyword is.
+        let _ = number(keyword!("*IPsecOffloadV2IPv4"), 0, 3);
+        if let Some(value) = number(keyword!("*IPsecOffloadV2"), 0, 3) {
+            config.ipsec = IpsecSetting::from_keyword(value);
+        }
+        if let Some(value) = number(keyword!("SaOffloadCapacity"), 1, 65_536) {
+            config.sa_capacity = value;
+        }
+        config.network_address = registry
+            .network_address(at)
+            .map(Mac)
+            .filter(|address| address.is_station());
+        Ok(config)
+    }
+
+    /// The largest packet without the Ethernet header.
+    pub const fn mtu(&self) -> usize {
+        self.max_frame.saturating_sub(HEADER)
+    }
+}

@@ -1,0 +1,209 @@
+//! The receive path: frames that the wire put into this adapter's queue are opened, stamped and
+//! indicated from the adapter's DPC, a bounded number per run. Sender and receiver are decoupled by
+//! the queue, so a transport that answers inside a receive indication cannot recurse.
+
+use ipsec::{CryptoStatus, Outcome, Verdict};
+use ndis::{Dispatch, Dpc, Frame, FrameQueue, InfoSlot, SpinLock};
+use ndis_sys::{
+    CRYPTO_GENERIC_ERROR, CRYPTO_INVALID_PACKET_SYNTAX, CRYPTO_INVALID_PROTOCOL, CRYPTO_SUCCESS,
+    CRYPTO_TRANSPORT_AH_AUTH_FAILED, CRYPTO_TRANSPORT_ESP_AUTH_FAILED,
+    CRYPTO_TUNNEL_AH_AUTH_FAILED, CRYPTO_TUNNEL_ESP_AUTH_FAILED,
+    NDIS_IPSEC_OFFLOAD_V2_HEADER_NET_BUFFER_LIST_INFO_RECEIVE as HeaderInfo,
+    NDIS_IPSEC_OFFLOAD_V2_NET_BUFFER_LIST_INFO_RECEIVE as IpsecInfo,
+    NDIS_NET_BUFFER_LIST_8021Q_INFO_TAG_HEADER as TagInfo, PVOID, Zero as _,
+};
+
+use crate::{
+    adapter::Adapter,
+    ethernet,
+    simd::with_simd,
+    stats::{self, Tally},
+};
+
+/// Frames per run of the DPC.
+const BURST: usize = 64;
+
+/// Frames on their way up.
+pub struct Receiver {
+    queue: SpinLock<FrameQueue>,
+    pub dpc: Dpc,
+}
+
+impl Receiver {
+    /// Nothing received; the DPC is yet to be initialised.
+    pub const fn new() -> Self {
+        Self {
+            queue: SpinLock::new(FrameQueue::new()),
+            dpc: Dpc::uninitialized(),
+        }
+    }
+
+    /// Takes frames of this adapter's pool, filled by a sender. The queue is bounded by the pool.
+    pub fn deliver(&self, frames: FrameQueue, at: Dispatch<'_>) {
+        if frames.is_empty() {
+            return;
+        }
+        self.queue.lock(at).append(frames);
+        self.dpc.queue();
+    }
+
+    /// Drops what is queued.
+    pub fn purge(&self, adapter: &Adapter, at: Dispatch<'_>) {
+        let frames = self.queue.lock(at).take();
+        adapter.frames.give(frames, at);
+    }
+}
+
+/// The DPC: one burst. The reference on the rundown covers the frames until they come back, and one
+/// more the indication itself, for pause must wait until that has returned (MiniportPause).
+pub fn run(adapter: &Adapter, at: Dispatch<'_>) {
+    let receiver = &adapter.receiver;
+    let (frames, more) = {
+        let mut queue = receiver.queue.lock(at);
+        (queue.split_front(BURST), !queue.is_empty())
+    };
+    let taken = u32::try_from(frames.len()).unwrap_or(u32::MAX);
+    if taken == 0 {
+        return;
+    }
+    if !adapter.rx.enter(taken.saturating_add(1)) {
+        adapter.frames.give(frames, at);
+        receiver.purge(adapter, at);
+        return;
+    }
+    let mut frames = open(adapter, frames, at);
+    let kept = u32::try_from(frames.len()).unwrap_or(u32::MAX);
+    let mut tally = Tally::default();
+    frames.for_each(|frame| {
+        let data = frame.data();
+        if let Some(destination) = ethernet::destination(data) {
+            tally.count(ethernet::cast(destination), data.len());
+        }
+    });
+    adapter.stats.received.add(&tally);
+    frames.indicate(adapter.handle, at);
+    if more {
+        receiver.dpc.queue();
+    }
+    // Last: when this is what a pause waits for, NDIS may go on to halt the adapter, which waits
+    // for this DPC.
+    adapter.leave_rx(taken.saturating_sub(kept).saturating_add(1));
+}
+
+/// Opens the IPsec packets of a burst and stamps every frame. Returns those to be indicated.
+fn open(adapter: &Adapter, mut frames: FrameQueue, at: Dispatch<'_>) -> FrameQueue {
+    let current = adapter.offload.current();
+    frames.for_each(Frame::clear_info);
+    // The bracket is opened only when there is something that a packet could match.
+    if current.any_receives() && adapter.engine.sa_count() != 0 {
+        // When the state cannot be saved, the frames go up as they are: no flag says otherwise.
+        let _ = with_simd(at, |simd| {
+            let mut burst = adapter.engine.inbound(simd);
+            frames.for_each(|frame| {
+                let Some((family, at)) = ethernet::ip(frame.data()) else {
+                    return;
+                };
+                if !current.receives(family) {
+                    return;
+                }
+                if let Some(packet) = frame.data_mut().get_mut(at..) {
+                    stamp(frame_verdict(burst.open(packet)), frame);
+                }
+            });
+        });
+    }
+    untag(adapter, frames, at)
+}
+
+/// The two words for a verdict: NDIS_IPSEC_OFFLOAD_V2_NET_BUFFER_LIST_INFO and
+/// NDIS_IPSEC_OFFLOAD_V2_HEADER_NET_BUFFER_LIST_INFO.
+fn frame_verdict(verdict: Verdict) -> (IpsecInfo, HeaderInfo) {
+    match verdict {
+        Verdict::NotProcessed(_) => (IpsecInfo::ZERO, HeaderInfo::ZERO),
+        Verdict::Processed(Outcome {
+            next_crypto_done,
+            status,
+            sa_delete_request,
+            trailer,
+        }) => {
+            let info = IpsecInfo::ZERO
+                .with(IpsecInfo::SaDeleteReq, sa_delete_request.into())
+                .with(IpsecInfo::CryptoDone, 1)
+                .with(IpsecInfo::NextCryptoDone, next_crypto_done.into())
+                .with(IpsecInfo::CryptoStatus, crypto_status(status));
+            let header = trailer.map_or(HeaderInfo::ZERO, |trailer| {
+                HeaderInfo::ZERO
+                    .with(HeaderInfo::NextHeader, trailer.next_header.into())
+                    .with(HeaderInfo::PadLength, trailer.pad_length.into())
+                    .with(HeaderInfo::HeaderInfoSet, 1)
+            });
+            (info, header)
+        }
+    }
+}
+
+fn stamp((info, header): (IpsecInfo, HeaderInfo), frame: &mut Frame) {
+    frame.set_info(InfoSlot::IpsecV2, word(info.Bits));
+    frame.set_info(InfoSlot::IpsecV2Header, word(header.Bits));
+}
+
+/// A word of out-of-band data: the unions of ndis.h lay their bits over a pointer.
+const fn word(bits: u32) -> PVOID {
+    core::ptr::without_provenance_mut(bits as usize)
+}
+
+const fn crypto_status(status: CryptoStatus) -> u32 {
+    match status {
+        CryptoStatus::Success => CRYPTO_SUCCESS,
+        CryptoStatus::GenericError => CRYPTO_GENERIC_ERROR,
+        CryptoStatus::TransportAhAuthFailed => CRYPTO_TRANSPORT_AH_AUTH_FAILED,
+        CryptoStatus::TransportEspAuthFailed => CRYPTO_TRANSPORT_ESP_AUTH_FAILED,
+        CryptoStatus::TunnelAhAuthFailed => CRYPTO_TUNNEL_AH_AUTH_FAILED,
+        CryptoStatus::TunnelEspAuthFailed => CRYPTO_TUNNEL_ESP_AUTH_FAILED,
+        CryptoStatus::InvalidPacketSyntax => CRYPTO_INVALID_PACKET_SYNTAX,
+        CryptoStatus::InvalidProtocol => CRYPTO_INVALID_PROTOCOL,
+    }
+}
+
+/// Moves 802.1Q tags from the frames into the out-of-band data ("the miniport driver must remove the
+/// 802.1Q tag from the Ethernet frame and map [it] into the OOB data",
+/// NDIS_NET_BUFFER_LIST_8021Q_INFO), and drops what is for another VLAN. With *PriorityVLANTag off
+/// the frames stay as they are.
+fn untag(adapter: &Adapter, mut frames: FrameQueue, at: Dispatch<'_>) -> FrameQueue {
+    let config = &adapter.config;
+    if !(config.priority || config.vlan) {
+        return frames;
+    }
+    let vlan = adapter.vlan_id();
+    let (mut kept, mut dropped) = (FrameQueue::new(), FrameQueue::new());
+    while let Some(mut frame) = frames.pop() {
+        let tci = ethernet::tag(frame.data());
+        let id = tci.map_or(0, |tci| tci & 0x0fff);
+        // An adapter in a VLAN takes that VLAN, and what has none (priority-tagged included).
+        if config.vlan && vlan != 0 && id != 0 && id != vlan {
+            dropped.push_back(frame);
+            continue;
+        }
+        if let Some(tci) = tci {
+            ethernet::remove_tag(frame.data_mut());
+            frame.advance(ethernet::TAG);
+            let info = TagInfo::ZERO
+                .with(TagInfo::UserPriority, u32::from(tci >> 13))
+                .with(TagInfo::CanonicalFormatId, u32::from(tci >> 12) & 1)
+                .with(TagInfo::VlanId, u32::from(id));
+            frame.set_info(InfoSlot::Ieee8021Q, word(info.Bits));
+        }
+        kept.push_back(frame);
+    }
+    stats::add(&adapter.stats.receive_filtered, dropped.len() as u64);
+    adapter.frames.give(dropped, at);
+    kept
+}
+
+/// MiniportReturnNetBufferLists: the frames are free again.
+pub fn returned(adapter: &Adapter, frames: FrameQueue, at: Dispatch<'_>) {
+    let count = u32::try_from(frames.len()).unwrap_or(u32::MAX);
+    adapter.frames.give(frames, at);
+    // Last: a pause may be complete with this, and the adapter gone after it.
+    adapter.leave_rx(count);
+}
