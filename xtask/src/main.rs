@@ -31,6 +31,8 @@ enum Task {
     Build(BuildArgs),
     /// Run clippy over the driver crate for its own target.
     Lint(ArchArgs),
+    /// Write docs/imports.md from the lists in xtask/kit/def.
+    Imports,
     /// Build, then send a capture through the driver, encrypted from one adapter to another, and verify it.
     Run(LabArgs),
     /// Only the sending adapter: plain packets in, frames for the wire out.
@@ -104,6 +106,7 @@ fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Task::Build(args) => build_driver(&ui, &args),
         Task::Lint(args) => build::drivers(&ui, args.arch.archs(), Action::Lint).map(drop),
+        Task::Imports => build::write_imports_page(),
         Task::Run(args) => lab::run(&ui, "run", &args.arguments),
         Task::Send(args) => lab::run(&ui, "send", &args.arguments),
         Task::Receive(args) => lab::run(&ui, "receive", &args.arguments),

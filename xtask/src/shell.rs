@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use crate::progress::Step;
 
 /// How much of a failed command's output the error shows.
-const TAIL_LINES: usize = 60;
+const TAIL_LINES: usize = 300;
 
 /// Runs `command`, shows its output line by line as the step's detail, and returns all of it.
 ///

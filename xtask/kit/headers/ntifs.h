@@ -42,6 +42,15 @@ typedef KIRQL *PKIRQL;
 #define PASSIVE_LEVEL 0
 #define APC_LEVEL 1
 #define DISPATCH_LEVEL 2
+/* access rights, built up as in wdm.h and winnt.h */
+#define READ_CONTROL (0x00020000L)
+#define SYNCHRONIZE (0x00100000L)
+#define STANDARD_RIGHTS_READ (READ_CONTROL)
+#define KEY_QUERY_VALUE (0x0001)
+#define KEY_ENUMERATE_SUB_KEYS (0x0008)
+#define KEY_NOTIFY (0x0010)
+#define KEY_READ ((STANDARD_RIGHTS_READ | KEY_QUERY_VALUE | KEY_ENUMERATE_SUB_KEYS | KEY_NOTIFY) & (~SYNCHRONIZE))
+
 #define TRUE 1
 #define FALSE 0
 

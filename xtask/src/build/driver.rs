@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use super::{
-    Arch, allowlist,
+    Arch, allowlist, build_id,
     kit::{self, Kit},
     pe_check,
     toolchain::{CTools, Toolchain},
@@ -94,7 +94,13 @@ impl Build<'_> {
             _ => format!("building {PACKAGE}.sys for {names}"),
         };
         let output = shell::run_with(&mut command, &mut |line| {
-            let work = ["Compiling ", "Checking ", "Downloading "];
+            let work = [
+                "Compiling ",
+                "Checking ",
+                "Downloading ",
+                "Updating ",
+                "Blocking ",
+            ];
             if work.iter().any(|verb| line.trim_start().starts_with(verb)) {
                 step.get_or_insert_with(|| ui.step(&what)).detail(line);
             }
@@ -166,22 +172,24 @@ fn build_dir() -> PathBuf {
     paths::cross().join("build")
 }
 
-/// Copies the image to its place, once it has passed the check.
+/// Gives the image its identity and puts it in its place, once it has passed the check.
 fn finish(arch: Arch) -> Result<Built> {
-    let made = build_dir().join(arch.triple()).join("release");
-    let image = made.join(PACKAGE).with_extension("dll");
-    let bytes = fsutil::read(&image)?;
+    let made = build_dir()
+        .join(arch.triple())
+        .join("release")
+        .join(PACKAGE);
+    let mut image = fsutil::read(&made.with_extension("dll"))?;
+    let mut pdb = fsutil::read(&made.with_extension("pdb"))?;
+    build_id::renew(&mut image, &mut pdb)
+        .with_context(|| format!("{PACKAGE}.sys for {} and its PDB", arch.name()))?;
     let libraries = allowlist::load(&paths::kit_sources().join("def"))?;
-    let report = pe_check::check(&bytes, arch, &libraries)
+    let report = pe_check::check(&image, arch, &libraries)
         .with_context(|| format!("{PACKAGE}.sys for {} breaks the rules", arch.name()))?;
 
     let folder = paths::driver_out().join(arch.name());
     fsutil::create_dir(&folder)?;
     let path = folder.join(PACKAGE).with_extension("sys");
-    fsutil::write(&path, &bytes)?;
-    let symbols = made.join(PACKAGE).with_extension("pdb");
-    if symbols.exists() {
-        fsutil::write(&path.with_extension("pdb"), fsutil::read(&symbols)?)?;
-    }
+    fsutil::write(&path, &image)?;
+    fsutil::write(&path.with_extension("pdb"), &pdb)?;
     Ok(Built { arch, path, report })
 }

@@ -173,7 +173,7 @@ fn fill(
         library(&[entry], framework.join("WdfDriverEntry.lib"))?;
         let cookie = object("security_cookie.rs")?;
         library(
-            &[cookie.clone()],
+            std::slice::from_ref(&cookie),
             kernel.join("BufferOverflowFastFailK.lib"),
         )?;
         if arch == Arch::Arm64 {

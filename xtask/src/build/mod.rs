@@ -1,11 +1,15 @@
 //! The cross-build of the driver: `cargo xtask build`. See `docs/building.md`.
 
 mod allowlist;
+mod build_id;
 mod driver;
+mod imports_doc;
 mod kit;
 mod pe_check;
 mod reproducible;
 mod stamp;
+#[cfg(test)]
+mod test_image;
 mod toolchain;
 mod wdk_build_patch;
 
@@ -14,6 +18,7 @@ use std::{fs::File, path::PathBuf};
 use anyhow::{Context, Result};
 
 pub use driver::Built;
+pub use imports_doc::write as write_imports_page;
 pub use reproducible::check as check_reproducible;
 
 use crate::{fsutil, paths, progress::Progress};

@@ -124,15 +124,19 @@ fn has_directory(image: &PeFile64<'_>, index: usize) -> bool {
 
 fn checksum_fault(image: &PeFile64<'_>, bytes: &[u8]) -> Option<String> {
     let stored = image.nt_headers().optional_header().check_sum();
-    // e_lfanew, signature, file header, then 64 bytes into the optional header.
-    let field = image.dos_header().nt_headers_offset() as usize + 4 + 20 + 64;
-    let computed = checksum(bytes, field);
+    let computed = checksum(bytes, checksum_place(image));
     (stored != computed).then(|| format!("its checksum is {stored:#x} and should be {computed:#x}"))
+}
+
+/// Where the file has its checksum.
+pub fn checksum_place(image: &PeFile64<'_>) -> usize {
+    // Signature, file header, then 64 bytes into the optional header.
+    image.dos_header().nt_headers_offset() as usize + 4 + 20 + 64
 }
 
 /// The checksum that the system's loader verifies for drivers: the sum of the file's 16-bit words, that of
 /// the checksum field at `field` left out, with the carries added back, plus the length.
-fn checksum(bytes: &[u8], field: usize) -> u32 {
+pub fn checksum(bytes: &[u8], field: usize) -> u32 {
     let mut sum = 0_u32;
     for (index, word) in bytes.chunks(2).enumerate() {
         if (field..field + 4).contains(&(index * 2)) {
