@@ -1,0 +1,608 @@
+//! What NDIS does with an adapter between MiniportAddDevice and MiniportHaltEx
+//! ("Miniport Adapter States and Operations"), on a processor at PASSIVE_LEVEL.
+
+use std::{
+    mem::size_of,
+    sync::{Arc, atomic::Ordering},
+};
+
+use ndis_sys::{
+    NDIS_HALT_ACTION, NDIS_HANDLE, NDIS_MINIPORT_INIT_PARAMETERS, NDIS_MINIPORT_PAUSE_PARAMETERS,
+    NDIS_MINIPORT_RESTART_PARAMETERS, NDIS_PAUSE_NDIS_INTERNAL, NDIS_RESTART_ATTRIBUTES,
+    NDIS_RESTART_GENERAL_ATTRIBUTES, NDIS_STATUS, NDIS_STATUS_FAILURE, NDIS_STATUS_HARD_ERRORS,
+    NDIS_STATUS_PENDING, NDIS_STATUS_RESET_END, NDIS_STATUS_RESET_IN_PROGRESS,
+    NDIS_STATUS_RESET_START, NDIS_STATUS_RESOURCES, NDIS_STATUS_SOFT_ERRORS, NDIS_STATUS_SUCCESS,
+    NET_DEVICE_PNP_EVENT, OID_802_3_MULTICAST_LIST, OID_GEN_CURRENT_LOOKAHEAD,
+    OID_GEN_CURRENT_PACKET_FILTER, OID_GEN_MINIPORT_RESTART_ATTRIBUTES, OID_OFFLOAD_ENCAPSULATION,
+    PVOID,
+};
+use parking_lot::{Condvar, Mutex};
+
+use super::{
+    adapter::{AdapterBlock, AdapterState, Attributes},
+    driver::handler,
+    header, oid_path, rules, send,
+    state::{Owner, here},
+    status::StatusIndication,
+    watch,
+};
+use crate::{
+    exports::{Export, NDIS},
+    gate,
+    guarded::{Fence, GuardedBuf},
+    irql::Irql,
+    machine::Machine,
+    processor,
+    report::violation,
+    sync,
+};
+
+/// An operation that a handler may leave pending.
+#[derive(Default)]
+pub(super) struct Operation {
+    stage: Mutex<Stage>,
+    changed: Condvar,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stage {
+    #[default]
+    Idle,
+    /// The handler runs.
+    Called,
+    /// The handler returned NDIS_STATUS_PENDING.
+    Pending,
+    /// Complete, with status and flag.
+    Complete(NDIS_STATUS, bool),
+}
+
+impl Operation {
+    /// Whether the operation was begun and is not complete.
+    pub(super) fn is_pending(&self) -> bool {
+        matches!(*self.stage.lock(), Stage::Called | Stage::Pending)
+    }
+
+    /// The miniport's completion; false when there is nothing to complete.
+    fn complete(&self, status: NDIS_STATUS, flag: bool) -> bool {
+        let mut stage = self.stage.lock();
+        if !matches!(*stage, Stage::Called | Stage::Pending) {
+            return false;
+        }
+        *stage = Stage::Complete(status, flag);
+        self.changed.notify_all();
+        true
+    }
+
+    /// Calls the handler and waits for the operation's end.
+    fn perform(
+        &self,
+        machine: &Machine,
+        name: &'static str,
+        call: impl FnOnce() -> (NDIS_STATUS, bool),
+    ) -> (NDIS_STATUS, bool) {
+        *self.stage.lock() = Stage::Called;
+        let (status, flag) = call();
+        let mut stage = self.stage.lock();
+        let early = matches!(*stage, Stage::Complete(..));
+        if status != NDIS_STATUS_PENDING {
+            *stage = Stage::Idle;
+            drop(stage);
+            if early {
+                violation(
+                    rules::ADAPTER_STATE,
+                    format!("{name} returned {status:#010x} and the miniport completed it as well"),
+                );
+            }
+            return (status, flag);
+        }
+        if !early {
+            *stage = Stage::Pending;
+        }
+        drop(stage);
+        let done = sync::wait(
+            machine,
+            name,
+            &self.stage,
+            &self.changed,
+            None,
+            |stage| match *stage {
+                Stage::Complete(status, flag) => {
+                    *stage = Stage::Idle;
+                    Some((status, flag))
+                }
+                _ => None,
+            },
+        );
+        done.ok().flatten().unwrap_or((NDIS_STATUS_FAILURE, false))
+    }
+}
+
+pub(super) fn exports() -> Vec<Export> {
+    let any = |name, f, arity| {
+        Export::new(NDIS, name, f, arity)
+            .at_most(Irql::DISPATCH)
+            .irql_rule(rules::IRQL_MINIPORT)
+    };
+    vec![
+        any("NdisMPauseComplete", pause_complete as *const (), 1),
+        any("NdisMRestartComplete", restart_complete as *const (), 2),
+        any("NdisMResetComplete", reset_complete as *const (), 3),
+        any("NdisMResetMiniport", reset_miniport as *const (), 1),
+    ]
+}
+
+/// Structures for a handler, in memory of their own.
+fn parameters<T>(machine: &Machine, value: T) -> GuardedBuf {
+    let buffer = GuardedBuf::with(machine.arc(), size_of::<T>(), 8, Fence::End);
+    // SAFETY: the buffer has the size and the alignment.
+    unsafe { buffer.as_ptr().cast::<T>().write(value) };
+    buffer
+}
+
+fn check_guard(buffer: &GuardedBuf, name: &str) {
+    if let Some(damage) = buffer.damage() {
+        violation(
+            rules::BUFFER_OVERRUN,
+            format!("the parameters of {name}: {damage}"),
+        );
+    }
+}
+
+/// MiniportAddDevice, if the driver has one.
+pub(super) fn add_device(machine: &Machine, adapter: &Arc<AdapterBlock>) -> NDIS_STATUS {
+    machine
+        .ndis()
+        .adapters
+        .insert(adapter.handle, Arc::clone(adapter));
+    let f = adapter.driver.pnp.lock().add_device;
+    if f == 0 {
+        return NDIS_STATUS_SUCCESS;
+    }
+    // SAFETY: the driver's MiniportAddDevice, with its arguments.
+    let status = unsafe {
+        gate::call(
+            "MiniportAddDevice",
+            f as *const (),
+            &[adapter.handle, adapter.driver.context],
+        )
+    } as NDIS_STATUS;
+    if status != NDIS_STATUS_SUCCESS {
+        machine.ndis().adapters.remove(adapter.handle);
+    }
+    status
+}
+
+/// MiniportRemoveDevice, if the driver has one; the handle ends here.
+pub(super) fn remove_device(machine: &Machine, adapter: &Arc<AdapterBlock>) {
+    let f = adapter.driver.pnp.lock().remove_device;
+    if f != 0 {
+        let context = adapter.add_device_context.load(Ordering::Acquire);
+        // SAFETY: the driver's MiniportRemoveDevice, with its argument.
+        unsafe { gate::call("MiniportRemoveDevice", f as *const (), &[context]) };
+    }
+    machine.ndis().adapters.remove(adapter.handle);
+}
+
+/// MiniportInitializeEx.
+pub(super) fn initialize(machine: &Machine, adapter: &Arc<AdapterBlock>) -> NDIS_STATUS {
+    let version = adapter.driver.version;
+    *adapter.attributes.lock() = Attributes::default();
+    *adapter.offloads.lock() = Default::default();
+    machine
+        .ndis()
+        .adapters
+        .insert(adapter.handle, Arc::clone(adapter));
+    adapter.halted.store(false, Ordering::Release);
+    adapter.set_state(AdapterState::Initializing);
+    // SAFETY: all-zero is a valid value.
+    let mut init: NDIS_MINIPORT_INIT_PARAMETERS = unsafe { std::mem::zeroed() };
+    init.Header = header::INIT_PARAMETERS.header(version);
+    init.MiniportAddDeviceContext =
+        adapter.add_device_context.load(Ordering::Acquire) as NDIS_HANDLE;
+    init.IfIndex = adapter.index;
+    // A NET_LUID: the index in bits 24 to 47, the type (Ethernet, 6) above.
+    init.NetLuid.Value = (u64::from(adapter.index) << 24) | (6 << 48);
+    let init = parameters(machine, init);
+    let f = handler!(adapter.driver, InitializeHandlerEx);
+    let args = [adapter.handle, adapter.driver.context, init.as_ptr() as u64];
+    // SAFETY: the driver's MiniportInitializeEx, with its arguments.
+    let status = unsafe { gate::call("MiniportInitializeEx", f, &args) } as NDIS_STATUS;
+    check_guard(&init, "MiniportInitializeEx");
+    if status == NDIS_STATUS_PENDING {
+        violation(
+            rules::HANDLER_STATUS,
+            "MiniportInitializeEx returned NDIS_STATUS_PENDING",
+        );
+    }
+    if status == NDIS_STATUS_SUCCESS {
+        let attributes = adapter.attributes.lock();
+        let complete = attributes.registration.is_some() && attributes.general.is_some();
+        drop(attributes);
+        if !complete {
+            violation(
+                rules::ATTRIBUTES,
+                "MiniportInitializeEx succeeded without registration and general attributes",
+            );
+        }
+        adapter.set_state(AdapterState::Paused);
+        watch::start_hang_check(machine, adapter);
+        return status;
+    }
+    end(machine, adapter, "the failed MiniportInitializeEx");
+    status
+}
+
+/// What must hold when an adapter is halted, or could not be initialized.
+fn end(machine: &Machine, adapter: &Arc<AdapterBlock>, after: &str) {
+    adapter.halted.store(true, Ordering::Release);
+    adapter.set_state(AdapterState::Halted);
+    machine.ndis().adapters.remove(adapter.handle);
+    let sends = send::outstanding(machine, adapter);
+    if !sends.is_empty() {
+        violation(
+            rules::HALT,
+            format!("after {after} the miniport has sends: {}", sends.join(", ")),
+        );
+    }
+    let receives = adapter.receives.load(Ordering::Acquire);
+    if receives != 0 {
+        violation(
+            rules::HALT,
+            format!("after {after} {receives} indicated lists are not returned"),
+        );
+    }
+    let requests = adapter.oids.at_miniport();
+    if let Some(request) = requests.first() {
+        violation(
+            rules::HALT,
+            format!("after {after} the miniport has {request}"),
+        );
+    }
+    let leaks = machine.ndis().leaks(Owner::Adapter(adapter.handle));
+    if let Some((rule, _)) = leaks.first() {
+        let texts: Vec<&str> = leaks.iter().map(|(_, text)| text.as_str()).collect();
+        violation(
+            *rule,
+            format!("after {after} of {adapter}: {}", texts.join("; ")),
+        );
+    }
+}
+
+/// MiniportRestart.
+pub(super) fn restart(machine: &Machine, adapter: &Arc<AdapterBlock>) -> NDIS_STATUS {
+    let version = adapter.driver.version;
+    adapter.set_state(AdapterState::Restarting);
+    let attributes = restart_attributes(machine, adapter);
+    // SAFETY: all-zero is a valid value.
+    let mut restart: NDIS_MINIPORT_RESTART_PARAMETERS = unsafe { std::mem::zeroed() };
+    restart.Header = header::RESTART_PARAMETERS.header(version);
+    restart.RestartAttributes = attributes.as_ptr().cast();
+    let restart = parameters(machine, restart);
+    let f = handler!(adapter.driver, RestartHandler);
+    let (status, _) = adapter.restart.perform(machine, "MiniportRestart", || {
+        // SAFETY: the driver's MiniportRestart, with its arguments.
+        let status = unsafe {
+            gate::call(
+                "MiniportRestart",
+                f,
+                &[adapter.context(), restart.as_ptr() as u64],
+            )
+        };
+        (status as NDIS_STATUS, false)
+    });
+    check_guard(&restart, "MiniportRestart");
+    check_guard(&attributes, "MiniportRestart");
+    let statuses = [
+        NDIS_STATUS_SUCCESS,
+        NDIS_STATUS_RESOURCES,
+        NDIS_STATUS_FAILURE,
+    ];
+    if !statuses.contains(&status) {
+        violation(
+            rules::HANDLER_STATUS,
+            format!("MiniportRestart ended with {status:#010x}"),
+        );
+    }
+    if status != NDIS_STATUS_SUCCESS {
+        adapter.set_state(AdapterState::Paused);
+        return status;
+    }
+    adapter.set_state(AdapterState::Running);
+    let opens = adapter.opens.read().clone();
+    for open in opens {
+        open.protocol.running(true);
+    }
+    status
+}
+
+fn restart_attributes(machine: &Machine, adapter: &AdapterBlock) -> GuardedBuf {
+    let (_, size) = header::RESTART_GENERAL_ATTRIBUTES.for_version(adapter.driver.version);
+    let head = std::mem::offset_of!(NDIS_RESTART_ATTRIBUTES, Data);
+    let buffer = GuardedBuf::with(
+        machine.arc(),
+        head + size_of::<NDIS_RESTART_GENERAL_ATTRIBUTES>(),
+        16,
+        Fence::End,
+    );
+    let attributes = adapter.attributes.lock();
+    let general = attributes.general.as_ref();
+    // SAFETY: the buffer has room for both structures, zeroed, and the alignment.
+    unsafe {
+        let list = buffer.as_ptr().cast::<NDIS_RESTART_ATTRIBUTES>();
+        let oid = std::mem::offset_of!(NDIS_RESTART_ATTRIBUTES, Oid);
+        buffer
+            .as_ptr()
+            .add(oid)
+            .cast::<u32>()
+            .write(OID_GEN_MINIPORT_RESTART_ATTRIBUTES);
+        (&raw mut (*list).DataLength).write(u32::from(size));
+        let data = buffer
+            .as_ptr()
+            .add(head)
+            .cast::<NDIS_RESTART_GENERAL_ATTRIBUTES>();
+        (*data).Header = header::RESTART_GENERAL_ATTRIBUTES.header(adapter.driver.version);
+        if let Some(general) = general {
+            (*data).MtuSize = general.MtuSize;
+            (*data).MaxXmitLinkSpeed = general.MaxXmitLinkSpeed;
+            (*data).MaxRcvLinkSpeed = general.MaxRcvLinkSpeed;
+            (*data).LookaheadSize = general.LookaheadSize;
+            (*data).MacOptions = general.MacOptions;
+            (*data).SupportedPacketFilters = general.SupportedPacketFilters;
+            (*data).MaxMulticastListSize = general.MaxMulticastListSize;
+            (*data).AccessType = general.AccessType;
+            (*data).ConnectionType = general.ConnectionType;
+            (*data).SupportedStatistics = general.SupportedStatistics;
+            (*data).DataBackFillSize = general.DataBackFillSize;
+            (*data).ContextBackFillSize = general.ContextBackFillSize;
+        }
+    }
+    buffer
+}
+
+/// MiniportPause.
+pub(super) fn pause(machine: &Machine, adapter: &Arc<AdapterBlock>, reason: u32) {
+    adapter.set_state(AdapterState::Pausing);
+    let opens = adapter.opens.read().clone();
+    for open in opens {
+        open.protocol.running(false);
+    }
+    // SAFETY: all-zero is a valid value.
+    let mut pause: NDIS_MINIPORT_PAUSE_PARAMETERS = unsafe { std::mem::zeroed() };
+    pause.Header = header::PAUSE_PARAMETERS.header(adapter.driver.version);
+    pause.PauseReason = reason;
+    let pause = parameters(machine, pause);
+    let f = handler!(adapter.driver, PauseHandler);
+    adapter.pause.perform(machine, "MiniportPause", || {
+        // SAFETY: the driver's MiniportPause, with its arguments.
+        let status = unsafe {
+            gate::call(
+                "MiniportPause",
+                f,
+                &[adapter.context(), pause.as_ptr() as u64],
+            )
+        } as NDIS_STATUS;
+        if ![NDIS_STATUS_SUCCESS, NDIS_STATUS_PENDING].contains(&status) {
+            violation(
+                rules::PAUSE_RETURN,
+                format!("MiniportPause returned {status:#010x}"),
+            );
+        }
+        if status == NDIS_STATUS_SUCCESS {
+            check_paused(machine, adapter);
+        }
+        (status, false)
+    });
+    check_guard(&pause, "MiniportPause");
+    adapter.set_state(AdapterState::Paused);
+}
+
+/// Nothing may be outstanding when a pause is complete.
+fn check_paused(machine: &Machine, adapter: &AdapterBlock) {
+    let sends = adapter.sends.load(Ordering::Acquire);
+    let receives = adapter.receives.load(Ordering::Acquire);
+    if sends != 0 || receives != 0 {
+        let which = send::outstanding(machine, adapter).join(", ");
+        violation(
+            rules::PAUSE_COMPLETE,
+            format!(
+                "the pause is complete with {sends} sends ({which}) and {receives} receives outstanding"
+            ),
+        );
+    }
+}
+
+extern "efiapi" fn pause_complete(handle: NDIS_HANDLE) {
+    here(|machine, state| {
+        let adapter = state.adapter(handle as u64);
+        check_paused(machine, &adapter);
+        if !adapter.pause.complete(NDIS_STATUS_SUCCESS, false) {
+            violation(
+                rules::ADAPTER_STATE,
+                "NdisMPauseComplete with no pause pending",
+            );
+        }
+    });
+}
+
+extern "efiapi" fn restart_complete(handle: NDIS_HANDLE, status: NDIS_STATUS) {
+    here(|_, state| {
+        let adapter = state.adapter(handle as u64);
+        if !adapter.restart.complete(status, false) {
+            violation(
+                rules::ADAPTER_STATE,
+                "NdisMRestartComplete with no restart pending",
+            );
+        }
+    });
+}
+
+/// MiniportResetEx, and what NDIS restores afterwards.
+pub(super) fn reset(machine: &Machine, adapter: &Arc<AdapterBlock>) -> NDIS_STATUS {
+    let f = handler!(adapter.driver, ResetHandlerEx);
+    if f.is_null() || adapter.reset.is_pending() {
+        return NDIS_STATUS_RESET_IN_PROGRESS;
+    }
+    tell(adapter, NDIS_STATUS_RESET_START);
+    let flag = parameters(machine, 0u64);
+    let (status, addressing) = adapter.reset.perform(machine, "MiniportResetEx", || {
+        // SAFETY: the driver's MiniportResetEx, with its arguments.
+        let status = unsafe {
+            gate::call(
+                "MiniportResetEx",
+                f,
+                &[adapter.context(), flag.as_ptr() as u64],
+            )
+        };
+        let addressing = flag.read(0, 1)[0] != 0;
+        let status = status as NDIS_STATUS;
+        if status == NDIS_STATUS_SUCCESS {
+            check_reset(machine, adapter);
+        }
+        (status, addressing)
+    });
+    let statuses = [
+        NDIS_STATUS_SUCCESS,
+        NDIS_STATUS_RESET_IN_PROGRESS,
+        NDIS_STATUS_SOFT_ERRORS,
+        NDIS_STATUS_HARD_ERRORS,
+    ];
+    if !statuses.contains(&status) {
+        violation(
+            rules::HANDLER_STATUS,
+            format!("MiniportResetEx ended with {status:#010x}"),
+        );
+    }
+    if addressing && status == NDIS_STATUS_SUCCESS {
+        restore(machine, adapter);
+    }
+    tell(adapter, NDIS_STATUS_RESET_END);
+    status
+}
+
+/// From NDIS 6.30 on a miniport completes its requests before the reset.
+fn check_reset(machine: &Machine, adapter: &AdapterBlock) {
+    if adapter.driver.version < (6, 30) {
+        return;
+    }
+    let sends = send::outstanding(machine, adapter);
+    let requests = adapter.oids.at_miniport();
+    if !sends.is_empty() || !requests.is_empty() {
+        violation(
+            rules::RESET_COMPLETE,
+            format!(
+                "the reset is complete with {} sends and {} OID requests pending",
+                sends.len(),
+                requests.len()
+            ),
+        );
+    }
+}
+
+extern "efiapi" fn reset_complete(handle: NDIS_HANDLE, status: NDIS_STATUS, addressing: u8) {
+    here(|machine, state| {
+        let adapter = state.adapter(handle as u64);
+        check_reset(machine, &adapter);
+        if !adapter.reset.complete(status, addressing != 0) {
+            violation(
+                rules::RESET_COMPLETE,
+                "NdisMResetComplete with no reset pending",
+            );
+        }
+    });
+}
+
+extern "efiapi" fn reset_miniport(handle: NDIS_HANDLE) {
+    here(|machine, state| {
+        let adapter = state.adapter(handle as u64);
+        machine.spawn(None, Irql::PASSIVE, move || {
+            reset(processor::current().machine(), &adapter);
+        });
+    });
+}
+
+/// Sets again what a reset has lost.
+fn restore(machine: &Machine, adapter: &Arc<AdapterBlock>) {
+    let filter = adapter.filter.lock().clone();
+    if filter.packet != 0 {
+        oid_path::set(
+            machine,
+            adapter,
+            OID_GEN_CURRENT_PACKET_FILTER,
+            &filter.packet.to_le_bytes(),
+        );
+    }
+    if !filter.multicast.is_empty() {
+        oid_path::set(
+            machine,
+            adapter,
+            OID_802_3_MULTICAST_LIST,
+            &filter.multicast.concat(),
+        );
+    }
+    if filter.lookahead != 0 {
+        oid_path::set(
+            machine,
+            adapter,
+            OID_GEN_CURRENT_LOOKAHEAD,
+            &filter.lookahead.to_le_bytes(),
+        );
+    }
+    if let Some(encapsulation) = filter.encapsulation {
+        oid_path::set(machine, adapter, OID_OFFLOAD_ENCAPSULATION, &encapsulation);
+    }
+}
+
+/// A status of NDIS's own to every protocol.
+fn tell(adapter: &AdapterBlock, code: NDIS_STATUS) {
+    let indication = StatusIndication {
+        code,
+        buffer: Vec::new(),
+        port: 0,
+        request_id: 0,
+        destination: 0,
+    };
+    let opens = adapter.opens.read().clone();
+    for open in opens {
+        open.protocol.status(&indication);
+    }
+}
+
+/// MiniportHaltEx.
+pub(super) fn halt(machine: &Machine, adapter: &Arc<AdapterBlock>, action: NDIS_HALT_ACTION) {
+    if adapter.state() == AdapterState::Running {
+        pause(machine, adapter, NDIS_PAUSE_NDIS_INTERNAL);
+    }
+    watch::stop_hang_check(machine, adapter);
+    let f = handler!(adapter.driver, HaltHandlerEx);
+    // SAFETY: the driver's MiniportHaltEx, with its arguments.
+    unsafe { gate::call("MiniportHaltEx", f, &[adapter.context(), action as u64]) };
+    end(machine, adapter, "MiniportHaltEx");
+}
+
+/// MiniportDevicePnPEventNotify.
+pub(super) fn pnp_event(machine: &Machine, adapter: &AdapterBlock, event: i32, data: &[u8]) {
+    // SAFETY: all-zero is a valid value.
+    let mut notice: NET_DEVICE_PNP_EVENT = unsafe { std::mem::zeroed() };
+    notice.Header = header::DEVICE_PNP_EVENT.header(adapter.driver.version);
+    notice.DevicePnPEvent = event;
+    let buffer = GuardedBuf::with(machine.arc(), data.len(), 8, Fence::End);
+    buffer.write(0, data);
+    if !data.is_empty() {
+        notice.InformationBuffer = buffer.as_ptr() as PVOID;
+        notice.InformationBufferLength = u32::try_from(data.len()).unwrap_or(u32::MAX);
+    }
+    let notice = parameters(machine, notice);
+    let f = handler!(adapter.driver, DevicePnPEventNotifyHandler);
+    let args = [adapter.context(), notice.as_ptr() as u64];
+    // SAFETY: the driver's MiniportDevicePnPEventNotify, with its arguments.
+    unsafe { gate::call("MiniportDevicePnPEventNotify", f, &args) };
+    check_guard(&notice, "MiniportDevicePnPEventNotify");
+    check_guard(&buffer, "MiniportDevicePnPEventNotify");
+}
+
+/// MiniportShutdownEx, at the current IRQL.
+pub(super) fn shutdown(adapter: &AdapterBlock, action: i32) {
+    let f = handler!(adapter.driver, ShutdownHandlerEx);
+    // SAFETY: the driver's MiniportShutdownEx, with its arguments.
+    unsafe { gate::call("MiniportShutdownEx", f, &[adapter.context(), action as u64]) };
+}

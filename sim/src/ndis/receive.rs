@@ -1,0 +1,577 @@
+//! The receive path: NdisMIndicateReceiveNetBufferLists and
+//! MiniportReturnNetBufferLists.
+
+use std::{
+    cell::RefCell,
+    fmt, ptr,
+    sync::{Arc, atomic::Ordering},
+};
+
+use ndis_sys::{
+    MDL, NDIS_HANDLE, NDIS_PACKET_TYPE_ALL_MULTICAST, NDIS_PACKET_TYPE_BROADCAST,
+    NDIS_PACKET_TYPE_DIRECTED, NDIS_PACKET_TYPE_MULTICAST, NDIS_PACKET_TYPE_PROMISCUOUS,
+    NDIS_RECEIVE_FLAGS_DISPATCH_LEVEL, NDIS_RECEIVE_FLAGS_RESOURCES,
+    NDIS_RETURN_FLAGS_DISPATCH_LEVEL, NET_BUFFER_LIST, ULONG,
+};
+
+use super::{
+    adapter::{AdapterBlock, AdapterState},
+    driver::handler,
+    nbl::{self, INFO_SLOTS, Snapshot, chain, net_buffers},
+    nbl_pool::{Holder, NblRecord},
+    rules,
+    send::check_dispatch_flag,
+    state::{Owner, State, here},
+};
+use crate::{
+    exports::{Export, NDIS},
+    gate,
+    irql::Irql,
+    machine::Machine,
+    processor,
+    report::violation,
+};
+
+pub(super) fn exports() -> Vec<Export> {
+    vec![
+        Export::new(
+            NDIS,
+            "NdisMIndicateReceiveNetBufferLists",
+            indicate as *const (),
+            5,
+        )
+        .at_most(Irql::DISPATCH)
+        .irql_rule(rules::IRQL_SEND_RECEIVE),
+    ]
+}
+
+/// What one NET_BUFFER_LIST said, copied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// The bytes of each NET_BUFFER.
+    pub data: Vec<Vec<u8>>,
+    /// NetBufferListInfo.
+    pub info: [usize; INFO_SLOTS],
+    /// Status
+    pub status: i32,
+    /// NblFlags
+    pub nbl_flags: u32,
+    /// Lengths of the MDLs of each NET_BUFFER.
+    pub mdl_lengths: Vec<Vec<usize>>,
+    /// DataOffset of each NET_BUFFER.
+    pub data_offsets: Vec<usize>,
+}
+
+impl Frame {
+    /// # Safety
+    /// `nbl` is well formed and nobody writes its data meanwhile.
+    unsafe fn copy(nbl: *const NET_BUFFER_LIST) -> Self {
+        let mut frame = Self {
+            data: Vec::new(),
+            info: [0; INFO_SLOTS],
+            status: 0,
+            nbl_flags: 0,
+            mdl_lengths: Vec::new(),
+            data_offsets: Vec::new(),
+        };
+        // SAFETY: as the caller says.
+        unsafe {
+            frame.status = (*nbl).Status;
+            frame.nbl_flags = (*nbl).NblFlags;
+            let info = (&raw const (*nbl).NetBufferListInfo).cast::<usize>();
+            for (slot, word) in frame.info.iter_mut().enumerate() {
+                *word = info.add(slot).read();
+            }
+            for nb in net_buffers(nbl) {
+                let mut bytes = Vec::new();
+                nbl::gather(nb, &mut bytes);
+                frame.data.push(bytes);
+                let lengths = nbl::mdls((*nb).MdlChain)
+                    .map(|m| (*m).ByteCount as usize)
+                    .collect();
+                frame.mdl_lengths.push(lengths);
+                frame.data_offsets.push((*nb).DataOffset as usize);
+            }
+        }
+        frame
+    }
+}
+
+/// A NET_BUFFER_LIST that was indicated; the last one who has it returns it to
+/// the miniport by dropping it.
+struct Indicated {
+    adapter: Arc<AdapterBlock>,
+    record: Arc<NblRecord>,
+}
+
+impl Drop for Indicated {
+    fn drop(&mut self) {
+        give_back(&self.adapter, vec![Arc::clone(&self.record)]);
+    }
+}
+
+/// A received NET_BUFFER_LIST, as a protocol sees it. Dropping it returns it to
+/// the miniport: from a receive callback when the callback ends, else at once,
+/// on the caller's processor or on one of the machine's.
+pub struct ReceivedNbl(Inner);
+
+enum Inner {
+    /// NDIS_RECEIVE_FLAGS_RESOURCES, or detached: a copy.
+    Copied(Box<Frame>),
+    Live(Arc<Indicated>),
+}
+
+impl fmt::Debug for ReceivedNbl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ReceivedNbl({:?})", self.frame())
+    }
+}
+
+impl ReceivedNbl {
+    fn nbl(&self) -> Option<*const NET_BUFFER_LIST> {
+        match &self.0 {
+            Inner::Copied(_) => None,
+            Inner::Live(live) => Some(live.record.nbl),
+        }
+    }
+
+    /// A copy of everything.
+    #[must_use]
+    pub fn frame(&self) -> Frame {
+        match &self.0 {
+            Inner::Copied(frame) => (**frame).clone(),
+            // SAFETY: found well formed when it was indicated, and not returned.
+            Inner::Live(live) => unsafe { Frame::copy(live.record.nbl) },
+        }
+    }
+
+    /// Number of NET_BUFFERs.
+    #[must_use]
+    pub fn net_buffer_count(&self) -> usize {
+        match (&self.0, self.nbl()) {
+            (Inner::Copied(frame), _) => frame.data.len(),
+            // SAFETY: as in `frame`.
+            (_, Some(nbl)) => unsafe { net_buffers(nbl).count() },
+            _ => 0,
+        }
+    }
+
+    /// The bytes of a NET_BUFFER, gathered from its MDLs; empty when there is
+    /// none of that index.
+    #[must_use]
+    pub fn data(&self, index: usize) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.copy_data(index, &mut out);
+        out
+    }
+
+    /// Appends the bytes of a NET_BUFFER.
+    pub fn copy_data(&self, index: usize, out: &mut Vec<u8>) {
+        match (&self.0, self.nbl()) {
+            (Inner::Copied(frame), _) => {
+                out.extend_from_slice(frame.data.get(index).map_or(&[], Vec::as_slice));
+            }
+            (_, Some(nbl)) => {
+                // SAFETY: as in `frame`.
+                unsafe {
+                    if let Some(nb) = net_buffers(nbl).nth(index) {
+                        nbl::gather(nb, out);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A word of NetBufferListInfo.
+    ///
+    /// # Panics
+    /// When an NDIS 6.30 driver has no such slot.
+    #[must_use]
+    pub fn info(&self, index: usize) -> usize {
+        assert!(index < INFO_SLOTS, "no NetBufferListInfo[{index}]");
+        match (&self.0, self.nbl()) {
+            // SAFETY: the list has these slots; as in `frame`.
+            (_, Some(nbl)) => unsafe {
+                (&raw const (*nbl).NetBufferListInfo)
+                    .cast::<usize>()
+                    .add(index)
+                    .read()
+            },
+            (Inner::Copied(frame), None) => frame.info[index],
+            (Inner::Live(_), None) => 0,
+        }
+    }
+
+    /// Status
+    #[must_use]
+    pub fn status(&self) -> i32 {
+        match (&self.0, self.nbl()) {
+            // SAFETY: as in `frame`.
+            (_, Some(nbl)) => unsafe { (*nbl).Status },
+            (Inner::Copied(frame), None) => frame.status,
+            (Inner::Live(_), None) => 0,
+        }
+    }
+
+    /// Returns the list to the miniport and keeps a copy.
+    #[must_use]
+    pub fn detach(self) -> Self {
+        match self.0 {
+            Inner::Copied(_) => self,
+            Inner::Live(_) => Self(Inner::Copied(Box::new(self.frame()))),
+        }
+    }
+
+    /// Whether the list still belongs to the protocol (not a copy).
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        matches!(self.0, Inner::Live(_))
+    }
+}
+
+thread_local! {
+    /// Lists that were dropped while this processor is inside an indication:
+    /// they go back together when the protocols have returned.
+    static BATCH: RefCell<Option<Batch>> = const { RefCell::new(None) };
+}
+
+struct Batch {
+    adapter: u64,
+    lists: Vec<Arc<NblRecord>>,
+}
+
+/// Returns lists to the miniport, as one chain in this order.
+pub(super) fn give_back(adapter: &Arc<AdapterBlock>, lists: Vec<Arc<NblRecord>>) {
+    let on_processor = processor::try_current().is_some();
+    if on_processor {
+        let rest = BATCH.with_borrow_mut(|batch| match batch {
+            Some(batch) if batch.adapter == adapter.handle => {
+                batch.lists.extend(lists);
+                None
+            }
+            _ => Some(lists),
+        });
+        if let Some(lists) = rest {
+            call_return(adapter, lists);
+        }
+        return;
+    }
+    let Some(machine) = adapter.machine.upgrade() else {
+        return;
+    };
+    let adapter = Arc::clone(adapter);
+    // A stopped machine takes nothing back.
+    let _ = machine.run(None, Irql::DISPATCH, move || call_return(&adapter, lists));
+}
+
+/// Calls MiniportReturnNetBufferLists.
+fn call_return(adapter: &Arc<AdapterBlock>, lists: Vec<Arc<NblRecord>>) {
+    let mut first: *mut NET_BUFFER_LIST = ptr::null_mut();
+    for record in lists.iter().rev() {
+        take_back(
+            &processor::current().machine().ndis().mdls,
+            record,
+            Holder::Indicated,
+        );
+        // SAFETY: the list is NDIS's to chain.
+        unsafe { (*record.nbl).Next = first };
+        first = record.nbl;
+    }
+    if first.is_null() {
+        return;
+    }
+    let count = lists.len();
+    for record in &lists {
+        if !record.pass(Holder::Indicated, Holder::Driver) {
+            violation(
+                rules::RECEIVE_OWNERSHIP,
+                format!("{:p} is returned twice", record.nbl),
+            );
+        }
+    }
+    drop(lists);
+    // The driver may complete a pause from within: what it gets back counts as returned.
+    adapter.receives.fetch_sub(count, Ordering::AcqRel);
+    let flags = if processor::current().irql() == Irql::DISPATCH {
+        NDIS_RETURN_FLAGS_DISPATCH_LEVEL
+    } else {
+        0
+    };
+    let f = handler!(adapter.driver, ReturnNetBufferListsHandler);
+    // SAFETY: the driver's MiniportReturnNetBufferLists, with its arguments.
+    unsafe {
+        gate::call(
+            "MiniportReturnNetBufferLists",
+            f,
+            &[adapter.context(), first as u64, u64::from(flags)],
+        );
+    }
+}
+
+type Mdls = super::state::Table<super::memory::Mdl>;
+
+/// Checks that the miniport did not touch the list while it was not its own.
+fn take_back(mdls: &Mdls, record: &NblRecord, holder: Holder) {
+    let before = record.snapshot.lock().take();
+    // SAFETY: the record keeps the list; it is walked as it was when it was
+    // indicated if nobody touched it, and by its own links if somebody did.
+    let now = unsafe { Snapshot::of(record.nbl) };
+    if let Some(before) = before
+        && before != now
+    {
+        let what = if before.shape == now.shape {
+            "data"
+        } else {
+            "structure"
+        };
+        violation(
+            rules::RECEIVE_OWNERSHIP,
+            format!(
+                "the {what} of {:p} changed while it was {holder:?}",
+                record.nbl
+            ),
+        );
+    }
+    mark_mdls(mdls, record, false);
+}
+
+fn mark_mdls(mdls: &Mdls, record: &NblRecord, on: bool) {
+    // SAFETY: well formed, see the callers.
+    unsafe {
+        for nb in net_buffers(record.nbl) {
+            for mdl in nbl::mdls((*nb).MdlChain) {
+                mark(mdls, mdl, on);
+            }
+        }
+    }
+}
+
+fn mark(mdls: &Mdls, mdl: *mut MDL, on: bool) {
+    if let Some(mdl) = mdls.get(mdl as u64) {
+        mdl.use_in_indication(on);
+    }
+}
+
+extern "efiapi" fn indicate(
+    handle: NDIS_HANDLE,
+    first: *mut NET_BUFFER_LIST,
+    port: u32,
+    count: ULONG,
+    flags: ULONG,
+) {
+    check_dispatch_flag(
+        flags,
+        NDIS_RECEIVE_FLAGS_DISPATCH_LEVEL,
+        "NdisMIndicateReceiveNetBufferLists",
+    );
+    here(|machine, state| {
+        let adapter = state.adapter(handle as u64);
+        let allowed = [
+            AdapterState::Running,
+            AdapterState::Restarting,
+            AdapterState::Pausing,
+        ];
+        if !allowed.contains(&adapter.state()) {
+            violation(
+                rules::INDICATE_RECEIVE,
+                format!("a receive indication in the {} state", adapter.state()),
+            );
+        }
+        if port != 0 {
+            violation(
+                rules::INDICATE_RECEIVE,
+                format!("port {port} was not allocated"),
+            );
+        }
+        // SAFETY: the miniport's chain; each member is looked up before use.
+        let lists = unsafe { chain(first) };
+        if lists.is_empty() || lists.len() != count as usize {
+            violation(
+                rules::INDICATE_RECEIVE,
+                format!(
+                    "NumberOfNetBufferLists is {count}, the chain has {}",
+                    lists.len()
+                ),
+            );
+        }
+        let loan = flags & NDIS_RECEIVE_FLAGS_RESOURCES != 0;
+        let holder = if loan {
+            Holder::Loaned
+        } else {
+            Holder::Indicated
+        };
+        let records: Vec<Arc<NblRecord>> = lists
+            .iter()
+            .map(|nbl| accept(machine, state, &adapter, *nbl, holder))
+            .collect();
+        adapter.receives.fetch_add(records.len(), Ordering::AcqRel);
+        let outer = BATCH.replace((!loan).then(|| Batch {
+            adapter: adapter.handle,
+            lists: Vec::new(),
+        }));
+        let received = records
+            .iter()
+            .map(|record| {
+                if loan {
+                    // SAFETY: accepted as well formed.
+                    let frame = unsafe { Frame::copy(record.nbl) };
+                    (destination(record), Inner::Copied(Box::new(frame)))
+                } else {
+                    let (adapter, record) = (Arc::clone(&adapter), Arc::clone(record));
+                    let to = destination(&record);
+                    (to, Inner::Live(Arc::new(Indicated { adapter, record })))
+                }
+            })
+            .collect();
+        deliver(&adapter, received, flags);
+        if loan {
+            for record in &records {
+                take_back(&state.mdls, record, holder);
+                record.pass(Holder::Loaned, Holder::Driver);
+            }
+            adapter.receives.fetch_sub(records.len(), Ordering::AcqRel);
+        }
+        drop(records);
+        let batch = BATCH.replace(outer);
+        if let Some(Batch { lists, .. }) = batch.filter(|b| !b.lists.is_empty()) {
+            call_return(&adapter, lists);
+        }
+    });
+}
+
+/// Checks a list and takes it over from the miniport.
+fn accept(
+    machine: &Machine,
+    state: &State,
+    adapter: &AdapterBlock,
+    nbl: *mut NET_BUFFER_LIST,
+    holder: Holder,
+) -> Arc<NblRecord> {
+    let Some(record) = state.nbls.get(nbl as u64) else {
+        let why = if super::send::is_send(machine, nbl) {
+            "is a send request"
+        } else {
+            "is not allocated from a pool (any more)"
+        };
+        violation(rules::INDICATE_RECEIVE, format!("{nbl:p} {why}"));
+    };
+    let of_driver = match record.owner() {
+        Owner::Adapter(handle) => handle == adapter.handle,
+        Owner::Driver(handle) => handle == adapter.driver.handle,
+    };
+    if !of_driver {
+        violation(
+            rules::INDICATE_RECEIVE,
+            format!("{nbl:p} is of a pool of another adapter"),
+        );
+    }
+    if !record.pass(Holder::Driver, holder) {
+        violation(
+            rules::RECEIVE_OWNERSHIP,
+            format!("{nbl:p} is indicated again before it was returned"),
+        );
+    }
+    record.adapter.store(adapter.handle, Ordering::Release);
+    let refuse =
+        |text: String| -> ! { violation(rules::INDICATE_RECEIVE, format!("{nbl:p}: {text}")) };
+    // SAFETY: the list is of a pool; its NET_BUFFERs are checked one by one.
+    unsafe {
+        if (*nbl).SourceHandle as u64 != adapter.handle {
+            refuse(format!(
+                "SourceHandle is {:p}, not the adapter's handle",
+                (*nbl).SourceHandle
+            ));
+        }
+        let count = net_buffers(nbl).count();
+        if count != 1 {
+            refuse(format!("an Ethernet frame is one NET_BUFFER, not {count}"));
+        }
+        for nb in net_buffers(nbl) {
+            if let Some(fault) = nbl::fault(nb) {
+                violation(rules::NET_BUFFER_LIST, format!("{nbl:p}: {fault}"));
+            }
+            // The Ethernet header, and a VLAN tag that was left in.
+            let (len, max) = ((*nb).DataLength, adapter.mtu() + 14 + 4);
+            if !(14..=max).contains(&len) {
+                refuse(format!(
+                    "a frame of {len} bytes; this adapter's have 14 to {max}"
+                ));
+            }
+        }
+        *record.snapshot.lock() = Some(Snapshot::of(nbl));
+    }
+    mark_mdls(&state.mdls, &record, true);
+    record
+}
+
+/// The destination address.
+fn destination(record: &NblRecord) -> [u8; 6] {
+    // SAFETY: accepted as well formed, with at least 14 bytes.
+    unsafe {
+        net_buffers(record.nbl)
+            .next()
+            .and_then(|nb| nbl::head(nb))
+            .unwrap_or_default()
+    }
+}
+
+/// Passes received lists to the protocols whose packet filter takes them.
+fn deliver(adapter: &Arc<AdapterBlock>, received: Vec<([u8; 6], Inner)>, flags: ULONG) {
+    let opens = adapter.opens.read().clone();
+    let mac = adapter.mac();
+    for open in &opens {
+        let filter = open.filter.lock().clone();
+        let wanted: Vec<ReceivedNbl> = received
+            .iter()
+            .filter(|(to, _)| takes(filter.packet, &filter.multicast, mac, *to))
+            .map(|(_, inner)| {
+                ReceivedNbl(match inner {
+                    Inner::Copied(frame) => Inner::Copied(frame.clone()),
+                    Inner::Live(live) => Inner::Live(Arc::clone(live)),
+                })
+            })
+            .collect();
+        if !wanted.is_empty() {
+            open.protocol.receive(wanted, flags);
+        }
+    }
+}
+
+/// Whether a packet filter takes a frame to that address.
+fn takes(filter: u32, multicast: &[[u8; 6]], mac: [u8; 6], to: [u8; 6]) -> bool {
+    if filter & NDIS_PACKET_TYPE_PROMISCUOUS != 0 {
+        return true;
+    }
+    if to == [0xFF; 6] {
+        return filter & NDIS_PACKET_TYPE_BROADCAST != 0;
+    }
+    if to[0] & 1 != 0 {
+        return filter & NDIS_PACKET_TYPE_ALL_MULTICAST != 0
+            || (filter & NDIS_PACKET_TYPE_MULTICAST != 0 && multicast.contains(&to));
+    }
+    filter & NDIS_PACKET_TYPE_DIRECTED != 0 && to == mac
+}
+
+/// Returns a batch of lists as one chain, in order. Lists that are copies, or
+/// that another protocol still has, are left out.
+pub(super) fn return_all(adapter: &Arc<AdapterBlock>, lists: Vec<ReceivedNbl>) {
+    let mut chained = Vec::new();
+    for list in lists {
+        if let Inner::Live(live) = list.0
+            && let Some(live) = Arc::into_inner(live)
+        {
+            chained.push(Arc::clone(&live.record));
+            // Returned with the chain, not on its own.
+            let live = std::mem::ManuallyDrop::new(live);
+            // SAFETY: the fields are dropped once, here; `live` is not used again.
+            unsafe {
+                drop(ptr::read(&raw const live.adapter));
+                drop(ptr::read(&raw const live.record));
+            }
+        }
+    }
+    if !chained.is_empty() {
+        give_back(adapter, chained);
+    }
+}

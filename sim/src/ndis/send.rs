@@ -1,0 +1,248 @@
+//! The send path: MiniportSendNetBufferLists, MiniportCancelSend and
+//! NdisMSendNetBufferListsComplete.
+
+use std::{
+    collections::BTreeMap,
+    ptr,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use ndis_sys::{
+    NDIS_HANDLE, NDIS_SEND_COMPLETE_FLAGS_DISPATCH_LEVEL, NDIS_SEND_FLAGS_DISPATCH_LEVEL,
+    NDIS_STATUS_FAILURE, NDIS_STATUS_INVALID_LENGTH, NDIS_STATUS_PAUSED,
+    NDIS_STATUS_RESET_IN_PROGRESS, NDIS_STATUS_RESOURCES, NDIS_STATUS_SEND_ABORTED,
+    NDIS_STATUS_SUCCESS, NET_BUFFER_LIST, ULONG,
+};
+use parking_lot::Mutex;
+
+use super::{
+    adapter::{AdapterBlock, AdapterState},
+    driver::handler,
+    protocol::OpenBlock,
+    rules,
+    send_buffer::{PreparedNbl, SentNbl},
+    state::{here, required},
+};
+use crate::{
+    exports::{Export, NDIS},
+    gate,
+    irql::Irql,
+    machine::Machine,
+    processor,
+    report::violation,
+};
+
+/// A send request that the miniport has.
+pub(super) struct SendRecord {
+    nbl: Mutex<Option<PreparedNbl>>,
+    adapter: u64,
+    open: Arc<OpenBlock>,
+    since: Duration,
+}
+
+/// The statuses that the page of NdisMSendNetBufferListsComplete lists.
+const STATUSES: [(i32, &str); 7] = [
+    (NDIS_STATUS_SUCCESS, "NDIS_STATUS_SUCCESS"),
+    (NDIS_STATUS_INVALID_LENGTH, "NDIS_STATUS_INVALID_LENGTH"),
+    (NDIS_STATUS_RESOURCES, "NDIS_STATUS_RESOURCES"),
+    (NDIS_STATUS_PAUSED, "NDIS_STATUS_PAUSED"),
+    (NDIS_STATUS_SEND_ABORTED, "NDIS_STATUS_SEND_ABORTED"),
+    (
+        NDIS_STATUS_RESET_IN_PROGRESS,
+        "NDIS_STATUS_RESET_IN_PROGRESS",
+    ),
+    (NDIS_STATUS_FAILURE, "NDIS_STATUS_FAILURE"),
+];
+
+pub(super) fn exports() -> Vec<Export> {
+    vec![
+        Export::new(
+            NDIS,
+            "NdisMSendNetBufferListsComplete",
+            complete as *const (),
+            3,
+        )
+        .at_most(Irql::DISPATCH)
+        .irql_rule(rules::IRQL_SEND_RECEIVE),
+    ]
+}
+
+/// Gives a chain to the miniport, on this processor at its current IRQL.
+/// `through` passes it on although the adapter does not run: a send that raced
+/// with a pause.
+pub(super) fn send(
+    machine: &Machine,
+    adapter: &Arc<AdapterBlock>,
+    open: &Arc<OpenBlock>,
+    mut nbls: Vec<PreparedNbl>,
+    flags: ULONG,
+    through: bool,
+) {
+    if nbls.is_empty() {
+        return;
+    }
+    let running = adapter.state() == AdapterState::Running;
+    let gone = adapter.halted.load(Ordering::Acquire);
+    if gone || !(running || through) {
+        let sent = nbls
+            .into_iter()
+            .map(|nbl| SentNbl {
+                status: NDIS_STATUS_PAUSED,
+                cookie: nbl.cookie,
+                nbl,
+            })
+            .collect();
+        open.protocol.send_complete(sent, 0);
+        return;
+    }
+    let mut next: *mut NET_BUFFER_LIST = ptr::null_mut();
+    for nbl in nbls.iter_mut().rev() {
+        nbl.arm(open.handle);
+        // SAFETY: the list belongs to the request, which nobody else has.
+        unsafe { (*nbl.nbl).Next = next };
+        next = nbl.nbl;
+    }
+    let since = machine.clock().now();
+    adapter.sends.fetch_add(nbls.len(), Ordering::AcqRel);
+    for nbl in nbls {
+        let key = nbl.nbl as u64;
+        let record = SendRecord {
+            nbl: Mutex::new(Some(nbl)),
+            adapter: adapter.handle,
+            open: Arc::clone(open),
+            since,
+        };
+        machine.ndis().sends.insert(key, record.into());
+    }
+    super::watch::arm(machine, adapter);
+    let flags = if processor::current().irql() == Irql::DISPATCH {
+        flags | NDIS_SEND_FLAGS_DISPATCH_LEVEL
+    } else {
+        flags & !NDIS_SEND_FLAGS_DISPATCH_LEVEL
+    };
+    let f = handler!(adapter.driver, SendNetBufferListsHandler);
+    // SAFETY: the driver's MiniportSendNetBufferLists, with its arguments.
+    unsafe {
+        gate::call(
+            "MiniportSendNetBufferLists",
+            f,
+            &[adapter.context(), next as u64, 0, u64::from(flags)],
+        );
+    }
+}
+
+/// Asks the miniport to complete queued sends of that id.
+pub(super) fn cancel(adapter: &AdapterBlock, id: usize) {
+    if adapter.halted.load(Ordering::Acquire) {
+        return;
+    }
+    let f = handler!(adapter.driver, CancelSendHandler);
+    // SAFETY: the driver's MiniportCancelSend, with its arguments.
+    unsafe { gate::call("MiniportCancelSend", f, &[adapter.context(), id as u64]) };
+}
+
+/// The dispatch-level flag must tell the truth, where it is set.
+pub(super) fn check_dispatch_flag(flags: ULONG, bit: ULONG, export: &str) {
+    let irql = processor::current().irql();
+    if flags & bit != 0 && irql != Irql::DISPATCH {
+        violation(
+            rules::FLAGS_IRQL,
+            format!("{export} says DISPATCH_LEVEL in its flags, at {irql}"),
+        );
+    }
+}
+
+extern "efiapi" fn complete(handle: NDIS_HANDLE, first: *mut NET_BUFFER_LIST, flags: ULONG) {
+    check_dispatch_flag(
+        flags,
+        NDIS_SEND_COMPLETE_FLAGS_DISPATCH_LEVEL,
+        "NdisMSendNetBufferListsComplete",
+    );
+    required(first, "NetBufferList");
+    here(|_, state| {
+        let adapter = state.adapter(handle as u64);
+        // One protocol after the other, each with its own in the order of the chain.
+        let mut by_open: BTreeMap<u64, (Arc<OpenBlock>, Vec<SentNbl>)> = BTreeMap::new();
+        let mut next = first;
+        while !next.is_null() {
+            let nbl = next;
+            let Some(record) = state.sends.remove(nbl as u64) else {
+                violation(
+                    rules::SEND_COMPLETE,
+                    format!("{nbl:p} is no send request that the miniport has (any more)"),
+                );
+            };
+            let Some(request) = record.nbl.lock().take() else {
+                violation(
+                    rules::SEND_COMPLETE,
+                    format!("{nbl:p} is completed twice at once"),
+                );
+            };
+            if record.adapter != adapter.handle {
+                violation(
+                    rules::SEND_COMPLETE,
+                    format!("{nbl:p} was sent on another adapter than {adapter}"),
+                );
+            }
+            // SAFETY: the request's own list, which the miniport has just given back.
+            let status = unsafe {
+                next = (*nbl).Next;
+                (*nbl).Status
+            };
+            if !STATUSES.iter().any(|(allowed, _)| *allowed == status) {
+                violation(
+                    rules::SEND_COMPLETE,
+                    format!(
+                        "{nbl:p} is completed with {status:#010x}, which the page does not list"
+                    ),
+                );
+            }
+            if let Some(damage) = request.damage() {
+                violation(rules::SEND_GEOMETRY, format!("{nbl:p}: {damage}"));
+            }
+            if let Some(overrun) = request.overrun() {
+                violation(rules::BUFFER_OVERRUN, format!("{nbl:p}: {overrun}"));
+            }
+            adapter.sends.fetch_sub(1, Ordering::AcqRel);
+            let sent = SentNbl {
+                status,
+                cookie: request.cookie,
+                nbl: request,
+            };
+            by_open
+                .entry(record.open.handle)
+                .or_insert_with(|| (Arc::clone(&record.open), Vec::new()))
+                .1
+                .push(sent);
+        }
+        drop(adapter);
+        for (open, sent) in by_open.into_values() {
+            open.protocol.send_complete(sent, flags);
+        }
+    });
+}
+
+/// When the oldest outstanding send of the adapter was made.
+pub(super) fn oldest(machine: &Machine, adapter: &AdapterBlock) -> Option<Duration> {
+    let all = machine.ndis().sends.all();
+    all.iter()
+        .filter(|r| r.adapter == adapter.handle)
+        .map(|r| r.since)
+        .min()
+}
+
+/// Every send request that the adapter still has, for reports.
+pub(super) fn outstanding(machine: &Machine, adapter: &AdapterBlock) -> Vec<String> {
+    let all = machine.ndis().sends.all();
+    all.iter()
+        .filter(|r| r.adapter == adapter.handle)
+        .filter_map(|r| r.nbl.lock().as_ref().map(|n| format!("{n:?}")))
+        .collect()
+}
+
+/// Whether a chain of NET_BUFFER_LISTs contains a send request: those may not
+/// be indicated.
+pub(super) fn is_send(machine: &Machine, nbl: *mut NET_BUFFER_LIST) -> bool {
+    machine.ndis().sends.get(nbl as u64).is_some()
+}

@@ -1,0 +1,206 @@
+//! What NDIS knows on one machine: the objects that it handed out.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use parking_lot::{Mutex, RwLock};
+
+use super::{
+    adapter::AdapterBlock,
+    configuration::Configuration,
+    driver::DriverBlock,
+    memory::{Mdl, Memory},
+    nbl_pool::{NbRecord, NblContext, NblRecord, Pool},
+    rules,
+    timer::Timer,
+    work_item::WorkItem,
+};
+use crate::{inf::Install, machine::Machine, processor, report::violation};
+
+/// Which part of the driver an object belongs to, and so when it must be gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Owner {
+    /// The driver: until NdisMDeregisterMiniportDriver.
+    Driver(u64),
+    /// An adapter: until MiniportHaltEx ends.
+    Adapter(u64),
+}
+
+/// Objects by handle or address, in shards so that processors seldom meet.
+pub(super) struct Table<T>([RwLock<HashMap<u64, Arc<T>>>; SHARDS]);
+
+const SHARDS: usize = 32;
+
+impl<T> Default for Table<T> {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| RwLock::default()))
+    }
+}
+
+impl<T> Table<T> {
+    fn shard(&self, key: u64) -> &RwLock<HashMap<u64, Arc<T>>> {
+        // Handles and addresses are multiples of 16 at least; mix in higher bits.
+        let index = (key >> 4) ^ (key >> 9) ^ (key >> 15);
+        &self.0[(index % SHARDS as u64) as usize]
+    }
+
+    pub(super) fn get(&self, key: u64) -> Option<Arc<T>> {
+        self.shard(key).read().get(&key).cloned()
+    }
+
+    pub(super) fn insert(&self, key: u64, value: Arc<T>) {
+        self.shard(key).write().insert(key, value);
+    }
+
+    pub(super) fn remove(&self, key: u64) -> Option<Arc<T>> {
+        self.shard(key).write().remove(&key)
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<T>> {
+        self.0
+            .iter()
+            .flat_map(|s| s.read().values().cloned().collect::<Vec<_>>())
+            .collect()
+    }
+}
+
+/// State of NDIS on one machine.
+#[derive(Default)]
+pub struct State {
+    serial: AtomicU64,
+    /// What Setup wrote, by service name.
+    pub(super) installs: Mutex<BTreeMap<String, Arc<Install>>>,
+    pub(super) drivers: Table<DriverBlock>,
+    pub(super) adapters: Table<AdapterBlock>,
+    pub(super) configurations: Table<Configuration>,
+    pub(super) pools: Table<Pool>,
+    pub(super) nbls: Table<NblRecord>,
+    pub(super) nbs: Table<NbRecord>,
+    pub(super) nbl_contexts: Table<NblContext>,
+    pub(super) sends: Table<super::send::SendRecord>,
+    pub(super) mdls: Table<Mdl>,
+    pub(super) memory: Table<Memory>,
+    pub(super) timers: Table<Timer>,
+    pub(super) work_items: Table<WorkItem>,
+}
+
+/// Handles look like kernel addresses, so that a driver that dereferences one
+/// faults.
+const FIRST_HANDLE: u64 = 0xFFFF_9D15_0000_0000;
+
+impl State {
+    /// A number that was never given out before.
+    pub(super) fn serial(&self) -> u64 {
+        self.serial.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// A new handle.
+    pub(super) fn handle(&self) -> u64 {
+        FIRST_HANDLE + self.serial() * 0x40
+    }
+
+    /// Whose handle this is, for the functions that take that of a driver or
+    /// of an adapter; stops the machine if it is neither.
+    pub(super) fn owner(&self, handle: u64) -> Owner {
+        if self.adapters.get(handle).is_some() {
+            return Owner::Adapter(handle);
+        }
+        if self.drivers.get(handle).is_some() {
+            return Owner::Driver(handle);
+        }
+        violation(
+            rules::HANDLE,
+            format!(
+                "{} got {handle:#x}, which is no handle of a driver or of an adapter",
+                what()
+            ),
+        )
+    }
+
+    /// The driver that an owner belongs to.
+    pub(super) fn driver_of(&self, owner: Owner) -> Option<Arc<DriverBlock>> {
+        match owner {
+            Owner::Driver(handle) => self.drivers.get(handle),
+            Owner::Adapter(handle) => Some(Arc::clone(&self.adapters.get(handle)?.driver)),
+        }
+    }
+
+    /// The adapter with this handle; stops the machine if there is none.
+    pub(super) fn adapter(&self, handle: u64) -> Arc<AdapterBlock> {
+        self.adapters.get(handle).unwrap_or_else(|| {
+            violation(
+                rules::HANDLE,
+                format!(
+                    "{} got {handle:#x}, which is no handle of an adapter",
+                    what()
+                ),
+            )
+        })
+    }
+
+    /// Everything that `owner` has not given back, with the rule that asks for it.
+    pub(super) fn leaks(&self, owner: Owner) -> Vec<(crate::Rule, String)> {
+        let mut leaks = Vec::new();
+        let mut note = |rule, text: String| leaks.push((rule, text));
+        for c in self
+            .configurations
+            .all()
+            .iter()
+            .filter(|c| c.owner == owner)
+        {
+            note(
+                rules::OPEN_CONFIGURATION,
+                format!("configuration handle {:#x} is open", c.handle),
+            );
+        }
+        for p in self.pools.all().iter().filter(|p| p.owner == owner) {
+            note(
+                rules::ALLOCATE_NET_BUFFER,
+                format!("{p} with {} structures allocated is not freed", p.live()),
+            );
+        }
+        for m in self.mdls.all().iter().filter(|m| m.owner == owner) {
+            note(rules::ALLOCATE_MDL, format!("{m} is not freed"));
+        }
+        for m in self.memory.all().iter().filter(|m| m.owner == owner) {
+            note(rules::ALLOCATE_MEMORY, format!("{m} is not freed"));
+        }
+        for t in self.timers.all().iter().filter(|t| t.owner == owner) {
+            note(
+                rules::CANCEL_TIMER,
+                format!("timer object {:#x} is not freed", t.handle),
+            );
+        }
+        for w in self.work_items.all().iter().filter(|w| w.owner == owner) {
+            note(
+                rules::IO_WORK_ITEM,
+                format!("work item {:#x} is not freed", w.handle),
+            );
+        }
+        leaks
+    }
+}
+
+/// Runs `f` with the machine whose processor this is. For exports.
+pub(super) fn here<R>(f: impl FnOnce(&Machine, &State) -> R) -> R {
+    let current = processor::current();
+    let machine = current.machine();
+    f(machine, machine.ndis())
+}
+
+/// The name of the export that is being served.
+pub(super) fn what() -> &'static str {
+    processor::current().what()
+}
+
+/// Stops the machine if a required pointer is NULL.
+pub(super) fn required<T>(pointer: *const T, parameter: &str) {
+    if pointer.is_null() {
+        violation(rules::POINTER, format!("{}: {parameter} is NULL", what()));
+    }
+}

@@ -1,0 +1,157 @@
+//! Timed rules and the check for hangs, on the machine's clock.
+
+use std::{
+    cell::Cell,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use super::{
+    adapter::{AdapterBlock, AdapterState},
+    driver::handler,
+    lifecycle,
+    oid_path::OidBlock,
+    rules, send,
+};
+use crate::{gate, irql::Irql, machine::Machine, report::violation_on};
+
+/// NdisTimedOidComplete
+const OID_LIMIT: Duration = Duration::from_secs(12);
+/// NdisTimedDataSend
+const SEND_LIMIT: Duration = Duration::from_secs(30);
+/// How often outstanding sends are looked at.
+const PERIOD: Duration = Duration::from_secs(1);
+/// "The default time-out for calling MiniportCheckForHangEx is 2 seconds."
+const HANG_PERIOD: Duration = Duration::from_secs(2);
+
+thread_local! {
+    /// How many OID handlers run on this thread.
+    static IN_OID: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Marks that an OID handler runs on this thread.
+pub(super) struct OidGuard(());
+
+impl OidGuard {
+    pub(super) fn enter() -> Self {
+        IN_OID.set(IN_OID.get() + 1);
+        Self(())
+    }
+
+    /// Whether the caller was called, however indirectly, by an OID handler.
+    pub(super) fn is_active() -> bool {
+        IN_OID.get() != 0
+    }
+}
+
+impl Drop for OidGuard {
+    fn drop(&mut self) {
+        IN_OID.set(IN_OID.get().saturating_sub(1));
+    }
+}
+
+/// Watches a pending request.
+pub(super) fn oid(adapter: &Arc<AdapterBlock>, block: &Arc<OidBlock>) {
+    let block = Arc::downgrade(block);
+    let adapter = Arc::downgrade(adapter);
+    let Some(machine) = adapter.upgrade().and_then(|a| a.machine.upgrade()) else {
+        return;
+    };
+    machine.clock().after(OID_LIMIT, move |machine| {
+        let (Some(block), Some(adapter)) = (block.upgrade(), adapter.upgrade()) else {
+            return;
+        };
+        if adapter
+            .oids
+            .at_miniport()
+            .iter()
+            .any(|b| Arc::ptr_eq(b, &block))
+        {
+            let text = format!("{block} on {adapter} is pending for {OID_LIMIT:?}");
+            violation_on(machine, rules::TIMED_OID_COMPLETE, text);
+        }
+    });
+}
+
+/// Watches the adapter's outstanding sends, until there are none.
+pub(super) fn arm(machine: &Machine, adapter: &Arc<AdapterBlock>) {
+    if !adapter.watch_armed.swap(true, Ordering::AcqRel) {
+        look_later(machine, adapter);
+    }
+}
+
+fn look_later(machine: &Machine, adapter: &Arc<AdapterBlock>) {
+    let adapter = Arc::downgrade(adapter);
+    machine.clock().after(PERIOD, move |machine| {
+        let Some(adapter) = adapter.upgrade() else {
+            return;
+        };
+        let Some(since) = send::oldest(machine, &adapter) else {
+            adapter.watch_armed.store(false, Ordering::Release);
+            return;
+        };
+        let age = machine.clock().now().saturating_sub(since);
+        if age > SEND_LIMIT {
+            let which = send::outstanding(machine, &adapter).join(", ");
+            let text = format!("{adapter} has not completed within {SEND_LIMIT:?}: {which}");
+            violation_on(machine, rules::TIMED_DATA_SEND, text);
+            return;
+        }
+        look_later(machine, &adapter);
+    });
+}
+
+/// Starts the periodic calls of MiniportCheckForHangEx, if the driver has one.
+pub(super) fn start_hang_check(machine: &Machine, adapter: &Arc<AdapterBlock>) {
+    if handler!(adapter.driver, CheckForHangHandlerEx).is_null() {
+        return;
+    }
+    let seconds = adapter
+        .attributes
+        .lock()
+        .registration
+        .as_ref()
+        .map_or(0, |r| r.CheckForHangTimeInSeconds);
+    let period = Duration::from_secs(u64::from(seconds)).max(HANG_PERIOD);
+    hang_check_later(machine, adapter, period);
+}
+
+fn hang_check_later(machine: &Machine, adapter: &Arc<AdapterBlock>, period: Duration) {
+    let target = Arc::downgrade(adapter);
+    let timer = machine.clock().after(period, move |machine| {
+        let Some(adapter) = target.upgrade() else {
+            return;
+        };
+        if adapter.halted.load(Ordering::Acquire) {
+            return;
+        }
+        hang_check_later(machine, &adapter, period);
+        machine.spawn(None, Irql::PASSIVE, move || check_for_hang(&adapter));
+    });
+    *adapter.hang_timer.lock() = Some(timer);
+}
+
+/// Calls MiniportCheckForHangEx, and MiniportResetEx if it returns TRUE.
+fn check_for_hang(adapter: &Arc<AdapterBlock>) {
+    if adapter.halted.load(Ordering::Acquire)
+        || adapter.reset.is_pending()
+        || adapter.state() != AdapterState::Running
+    {
+        return;
+    }
+    let f = handler!(adapter.driver, CheckForHangHandlerEx);
+    // SAFETY: the driver's MiniportCheckForHangEx, with its argument.
+    let hung = unsafe { gate::call("MiniportCheckForHangEx", f, &[adapter.context()]) };
+    // A BOOLEAN is the lowest byte of the result.
+    if hung & 0xFF != 0 {
+        let current = crate::processor::current();
+        lifecycle::reset(current.machine(), adapter);
+    }
+}
+
+/// Ends the periodic calls.
+pub(super) fn stop_hang_check(machine: &Machine, adapter: &AdapterBlock) {
+    if let Some(timer) = adapter.hang_timer.lock().take() {
+        machine.clock().cancel(timer);
+    }
+}

@@ -1,0 +1,107 @@
+//! I/O work items.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use ndis_sys::{NDIS_HANDLE, PVOID};
+
+use super::{
+    rules,
+    state::{Owner, here, required, what},
+};
+use crate::{
+    exports::{Export, NDIS},
+    gate,
+    irql::Irql,
+    report::violation,
+};
+
+/// A work item of a driver.
+pub(super) struct WorkItem {
+    pub(super) handle: u64,
+    pub(super) owner: Owner,
+    queued: AtomicBool,
+}
+
+pub(super) fn exports() -> Vec<Export> {
+    let any = |name, f, arity| {
+        Export::new(NDIS, name, f, arity)
+            .at_most(Irql::DISPATCH)
+            .irql_rule(rules::IRQL_MISCELLANEOUS)
+    };
+    vec![
+        any("NdisAllocateIoWorkItem", allocate as *const (), 1),
+        any("NdisQueueIoWorkItem", queue as *const (), 3),
+        any("NdisFreeIoWorkItem", free as *const (), 1),
+    ]
+}
+
+extern "efiapi" fn allocate(handle: NDIS_HANDLE) -> NDIS_HANDLE {
+    here(|machine, state| {
+        let owner = state.owner(handle as u64);
+        if machine.faults().hit("NdisAllocateIoWorkItem") {
+            return std::ptr::null_mut();
+        }
+        let handle = state.handle();
+        let item = WorkItem {
+            handle,
+            owner,
+            queued: AtomicBool::new(false),
+        };
+        state.work_items.insert(handle, item.into());
+        handle as NDIS_HANDLE
+    })
+}
+
+fn known(handle: NDIS_HANDLE) -> Arc<WorkItem> {
+    here(|_, state| {
+        state.work_items.get(handle as u64).unwrap_or_else(|| {
+            violation(
+                rules::HANDLE,
+                format!(
+                    "{} got {handle:p}, which is no work item (any more)",
+                    what()
+                ),
+            )
+        })
+    })
+}
+
+extern "efiapi" fn queue(handle: NDIS_HANDLE, routine: *const (), context: PVOID) {
+    required(routine, "Routine");
+    let item = known(handle);
+    if item.queued.swap(true, Ordering::AcqRel) {
+        violation(
+            rules::IO_WORK_ITEM,
+            "a work item is queued while it is queued",
+        );
+    }
+    let (routine, context) = (routine as u64, context as u64);
+    here(|machine, _| {
+        machine.spawn(None, Irql::PASSIVE, move || {
+            // The routine may queue the item again, or free it.
+            item.queued.store(false, Ordering::Release);
+            // SAFETY: the driver's NdisIoWorkItemRoutine, with its arguments.
+            unsafe {
+                gate::call(
+                    "NdisIoWorkItemRoutine",
+                    routine as *const (),
+                    &[context, item.handle],
+                );
+            }
+        });
+    });
+}
+
+extern "efiapi" fn free(handle: NDIS_HANDLE) {
+    let item = known(handle);
+    if item.queued.load(Ordering::Acquire) {
+        violation(
+            rules::IO_WORK_ITEM,
+            "a work item is freed while it is queued",
+        );
+    }
+    here(|_, state| state.work_items.remove(item.handle));
+}
