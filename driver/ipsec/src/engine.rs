@@ -3,7 +3,7 @@
 use sa_table::Table;
 
 use crate::counters::{Counters, SaCounters, Tally};
-use crate::inbound::InboundBurst;
+use crate::inbound::{self, InboundBurst};
 use crate::outbound::{OutboundBurst, SendError, SendRequest};
 use crate::sa::capabilities::Capabilities;
 use crate::sa::params::{Direction, Endpoints, Operation, SaParams};
@@ -122,6 +122,14 @@ impl Engine {
     #[must_use]
     pub fn outbound<'a>(&'a self, simd: &'a Simd) -> OutboundBurst<'a> {
         OutboundBurst::new(self, simd)
+    }
+
+    /// A look at a received packet that needs no [`Simd`]: `false` means that
+    /// [`InboundBurst::open`] would leave it alone whatever its SA, so that a burst with
+    /// no such packet needs no bracket.
+    #[must_use]
+    pub fn is_candidate(&self, packet: &[u8]) -> bool {
+        !self.table.is_empty() && inbound::is_candidate(packet)
     }
 
     /// Begins a burst of received packets.

@@ -1,10 +1,11 @@
 //! Sequence numbers of 64 bits, of which a packet shows 32 (RFC 4303 section 2.2.1).
 //!
 //! Both directions take the high half that puts the packet nearest to the highest
-//! number seen. That is RFC 4303 appendix A2 with a window of 2^31: the receiver's
-//! replay window is the transport's and its size is not known here, and the largest
-//! window never makes a number wrong that a smaller one gets right, unless more than
-//! 2^31 packets in a row are lost.
+//! number seen, and the lower one of two as near. That is RFC 4303 appendix A2 with a
+//! window that reaches 2^31 numbers back: the receiver's replay window is the
+//! transport's and its size is not known here, and the largest window never makes a
+//! number wrong that a smaller one gets right, unless more than 2^31 packets in a row
+//! are lost.
 //!
 //! # Sending and the IV
 //! The explicit IV of GCM is the 64-bit number, so it repeats only if the number does.
@@ -157,5 +158,73 @@ fn nearest(highest: u64, low: u32) -> Option<u64> {
             high
         };
         Some(join(high, low))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 4303 appendix A2.1, in numbers that cannot wrap: the number with this low half
+    /// that is in the window below `highest`, or else the first one above it.
+    fn appendix_a2(highest: u64, low: u32) -> i128 {
+        const WINDOW: i128 = (1 << 31) + 1;
+        let bottom = i128::from(highest) - WINDOW + 1;
+        let mut number = i128::from(low);
+        while number < bottom {
+            number += 1 << 32;
+        }
+        if number - (1 << 32) >= bottom {
+            number -= 1 << 32;
+        }
+        number
+    }
+
+    #[test]
+    fn nearest_is_appendix_a2() {
+        let lows = [
+            0,
+            1,
+            2,
+            0x7FFF_FFFE,
+            0x7FFF_FFFF,
+            0x8000_0000,
+            0x8000_0001,
+            0xFFFF_FFFE,
+            0xFFFF_FFFF,
+        ];
+        for high in [0, 1, 2, 0x7FFF_FFFF, 0xFFFF_FFFE, 0xFFFF_FFFF] {
+            for highest_low in lows {
+                for low in lows {
+                    let highest = join(high, highest_low);
+                    let mut expected = appendix_a2(highest, low);
+                    if expected < 0 {
+                        expected += 1 << 32;
+                    }
+                    assert_eq!(
+                        nearest(highest, low),
+                        u64::try_from(expected).ok(),
+                        "{highest:#x} {low:#x}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_tracker_keeps_the_highest() {
+        let tracker = SequenceTracker::new(true, 2);
+        tracker.seen(join(2, 50));
+        tracker.seen(join(2, 40));
+        assert_eq!(tracker.highest.load(Ordering::Relaxed), join(2, 50));
+        tracker.seen(join(3, 1));
+        assert_eq!(tracker.highest.load(Ordering::Relaxed), join(3, 1));
+    }
+
+    #[test]
+    fn a_short_sequence_number_has_no_high_half() {
+        let tracker = SequenceTracker::new(false, 9);
+        assert_eq!(tracker.outbound(5), Ok(5));
+        assert_eq!(tracker.inbound(u32::MAX), u64::from(u32::MAX));
     }
 }

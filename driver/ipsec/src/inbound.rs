@@ -115,6 +115,12 @@ struct Selected {
     selector: Selector,
 }
 
+/// Whether a received packet may have an SA: it is a whole packet, and its headers lead
+/// to AH or ESP. [`InboundBurst::open`] leaves all others alone.
+pub(crate) fn is_candidate(packet: &[u8]) -> bool {
+    select(packet).is_ok()
+}
+
 /// Finds the IPsec header of a packet.
 fn select(packet: &[u8]) -> Result<Selected, NotProcessed> {
     let headers = Headers::parse(packet).map_err(|_| NotProcessed::NotIp)?;

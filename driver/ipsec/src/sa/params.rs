@@ -1,7 +1,12 @@
 //! What the transport says of an SA: `IPSEC_OFFLOAD_V2_ADD_SA` and `_EX` after parsing.
 //!
-//! Numbers are numbers: an SPI is the value whose big-endian bytes are in the packet.
-//! Addresses are the bytes of the packet's header; all zero is a wildcard.
+//! Addresses are the bytes of the packet's header; all zero is a wildcard. All else are
+//! plain numbers: an SPI is the value whose big-endian bytes are in the packet.
+//!
+//! The documentation does not say in which byte order `IPSEC_OFFLOAD_V2_SPI_TYPE` (a
+//! ULONG) holds it. It is taken in the processor's order, like every other integer of
+//! these structures and like the SPIs of the Windows Filtering Platform; `IPAddr` alone
+//! is known to be in network order. Whoever reads the structures converts, in one place.
 
 /// Which way the packets of an SA go (`IPSEC_OFFLOAD_V2_INBOUND`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
