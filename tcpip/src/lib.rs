@@ -13,16 +13,29 @@
 //! | [`outbound`] | SAs and sequence numbers for the packets of a capture |
 //! | [`software`] | ESP with keys, to check the driver |
 //! | [`offload`] | the buffers of the direct OIDs, out-of-band words |
+//! | [`lab`], [`split`], [`recorder`] | machine, adapters, memory of frames, what comes back |
+//! | [`verify`], [`compare`] | what must be true of a packet that went through |
+//! | [`run`], [`send`], [`receive`], [`throughput`] | the scenarios |
 //! | [`wireshark`] | what Wireshark needs to decrypt the wire |
 
 pub mod algorithm;
 pub mod capture;
+pub mod compare;
 pub mod framing;
+pub mod lab;
 pub mod offload;
 pub mod outbound;
 pub mod packet;
 pub mod policy;
+pub mod receive;
+pub mod recorder;
+pub mod run;
 pub mod sas;
+pub mod send;
 pub mod software;
+pub mod split;
+pub mod synthetic;
+pub mod throughput;
 pub mod unframe;
+pub mod verify;
 pub mod wireshark;

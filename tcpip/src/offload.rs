@@ -342,7 +342,7 @@ fn udp_esp_encapsulation(kind: UdpEsp) -> u32 {
 }
 
 /// The bytes of a structure of ndis-sys.
-fn bytes_of<T: Zero>(structure: &T) -> &[u8] {
+pub(crate) fn bytes_of<T: Zero>(structure: &T) -> &[u8] {
     // SAFETY: `structure` is valid for reads of its size, for as long as the result lives. The
     // structures of ndis-sys name their padding (asserted there), so every byte is initialised.
     unsafe { slice::from_raw_parts(std::ptr::from_ref(structure).cast(), size_of::<T>()) }

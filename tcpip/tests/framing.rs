@@ -32,8 +32,8 @@ fn udp_v4(payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// An IPv6 packet with these (next header, bytes) extension headers and a UDP header of zeros.
-fn v6_with(headers: &[(u8, &[u8])]) -> Vec<u8> {
+/// An IPv6 packet with these extension headers and a UDP header of zeros.
+fn v6_with(headers: &[Extension]) -> Vec<u8> {
     let mut body = Vec::new();
     for (index, (_, bytes)) in headers.iter().enumerate() {
         let next = headers.get(index + 1).map_or(17, |next| next.0);
@@ -55,15 +55,18 @@ fn v6_with(headers: &[(u8, &[u8])]) -> Vec<u8> {
     ethernet(0x86DD, &packet)
 }
 
-const HOP_BY_HOP: (u8, &[u8]) = (0, &[0, 0, 1, 4, 0, 0, 0, 0]);
-const DESTINATION: (u8, &[u8]) = (60, &[0, 0, 1, 4, 0, 0, 0, 0]);
-const ROUTING: (u8, &[u8]) = (43, &[0, 0, 4, 0, 0, 0, 0, 0]);
-const FRAGMENT: (u8, &[u8]) = (44, &[0, 0, 0, 0, 0, 0, 0, 0]);
+/// Next-header number and bytes of an extension header.
+type Extension = (u8, &'static [u8]);
+
+const HOP_BY_HOP: Extension = (0, &[0, 0, 1, 4, 0, 0, 0, 0]);
+const DESTINATION: Extension = (60, &[0, 0, 1, 4, 0, 0, 0, 0]);
+const ROUTING: Extension = (43, &[0, 0, 4, 0, 0, 0, 0, 0]);
+const FRAGMENT: Extension = (44, &[0, 0, 0, 0, 0, 0, 0, 0]);
 
 #[test]
 fn esp_stands_where_rfc_4303_puts_it() {
     // (headers in the packet, how many of them stay in front of ESP)
-    let cases: [(&[(u8, &[u8])], usize); 7] = [
+    let cases: [(&[Extension], usize); 7] = [
         (&[], 0),
         (&[HOP_BY_HOP], 1),
         (&[DESTINATION], 0),

@@ -6,6 +6,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use tcpip::{
+    algorithm::Encryption,
+    lab::{LabOptions, NdisVersion},
+    policy::Keys,
+    run::RunOptions,
+    split::Split,
+};
+
+pub mod adapter;
 pub mod reference;
 
 /// The workspace.
@@ -41,4 +50,29 @@ pub fn inf() -> PathBuf {
 /// The recorded traffic.
 pub fn traffic() -> PathBuf {
     root().join("tests/data/traffic.pcap")
+}
+
+/// A laboratory with the driver under test.
+pub fn lab_options(ndis_version: NdisVersion) -> LabOptions {
+    LabOptions {
+        sys: driver(),
+        inf: inf(),
+        ndis_version,
+        processors: 2,
+        canaries: true,
+    }
+}
+
+/// A run of `input` to `out` as most tests want it.
+pub fn run_options(ndis_version: NdisVersion, input: PathBuf, out: PathBuf) -> RunOptions {
+    RunOptions {
+        lab: lab_options(ndis_version),
+        input,
+        out,
+        algorithm: Encryption::AesGcm256,
+        icv_length: 16,
+        keys: Keys::Seed(1),
+        split: Split::Headers,
+        burst: 32,
+    }
 }

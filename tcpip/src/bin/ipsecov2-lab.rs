@@ -1,0 +1,365 @@
+//! Runs the driver in the simulated machine; `cargo xtask run`, `send` and `receive` call it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+use tcpip::{
+    algorithm::Encryption,
+    capture::Capture,
+    lab::{LabOptions, NdisVersion},
+    policy::Keys,
+    receive::{ReceiveOptions, receive},
+    run::{Outcome, RunOptions, run},
+    sas::SaFile,
+    send::{SendOptions, send},
+    split::Split,
+    synthetic,
+    throughput::{Load, Throughput, measure},
+    wireshark,
+};
+
+/// The ipsecov2 driver between simulated adapters.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(flatten)]
+    machine: MachineArguments,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Args)]
+struct MachineArguments {
+    /// The driver file
+    #[arg(long, global = true, default_value = "target/driver/x64/ipsecov2.sys")]
+    sys: PathBuf,
+    /// The driver's INF
+    #[arg(long, global = true, default_value = "inf/ipsecov2.inx")]
+    inf: PathBuf,
+    /// The NDIS version that the driver registers with: 6.1, 6.20 or 6.30
+    #[arg(long, global = true, default_value_t)]
+    ndis_version: NdisVersion,
+    /// Processors of the simulated machine
+    #[arg(long, global = true, default_value_t = 2)]
+    processors: usize,
+    /// NET_BUFFER_LISTs per send call
+    #[arg(long, global = true, default_value_t = 32)]
+    burst: usize,
+    /// How packets lie in memory: whole, headers (headers, payload and trailer apart), random,
+    /// random:SEED, or a number of bytes per MDL
+    #[arg(long, global = true, default_value_t = Split::Headers)]
+    split: Split,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// A capture goes out of one adapter protected and comes up at another verified
+    Run {
+        /// The capture to send
+        #[arg(long, default_value = "tests/data/traffic.pcap")]
+        input: PathBuf,
+        /// Where the results go
+        #[arg(long, default_value = "out")]
+        out: PathBuf,
+        #[command(flatten)]
+        sas: SaArguments,
+        /// Seconds of traffic to measure the throughput with; 0 for none
+        #[arg(long, default_value_t = 1.0)]
+        measure: f64,
+    },
+    /// Only the sending side: plain packets become frames on the wire
+    Send {
+        /// The security associations
+        #[arg(long)]
+        sas: PathBuf,
+        /// The capture of plain packets
+        #[arg(long)]
+        input: PathBuf,
+        /// Where the results go
+        #[arg(long, default_value = "out")]
+        out: PathBuf,
+    },
+    /// Only the receiving side: frames of the wire are indicated, with the driver's verdicts
+    Receive {
+        /// The security associations
+        #[arg(long)]
+        sas: PathBuf,
+        /// The capture of the wire
+        #[arg(long)]
+        input: PathBuf,
+        /// Where the results go
+        #[arg(long, default_value = "out")]
+        out: PathBuf,
+    },
+    /// The throughput of UDP over IPv4, by size of the IP packet
+    Throughput {
+        /// Bytes of the plain IP packets
+        #[arg(long, value_delimiter = ',', default_value = "64,576,1420")]
+        sizes: Vec<usize>,
+        #[command(flatten)]
+        sas: SaArguments,
+        /// Seconds per size
+        #[arg(long, default_value_t = 2.0)]
+        measure: f64,
+    },
+}
+
+#[derive(Args)]
+struct SaArguments {
+    /// Encryption of the SAs
+    #[arg(long, value_enum, default_value_t = Algorithm::AesGcm256)]
+    algorithm: Algorithm,
+    /// Bytes of ICV
+    #[arg(long, default_value_t = 16)]
+    icv_length: usize,
+    /// Seed of the keys
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Keys from the operating system instead
+    #[arg(long)]
+    random_keys: bool,
+}
+
+impl SaArguments {
+    fn keys(&self) -> Keys {
+        if self.random_keys {
+            Keys::Random
+        } else {
+            Keys::Seed(self.seed)
+        }
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Algorithm {
+    #[value(name = "aes-gcm-128")]
+    AesGcm128,
+    #[value(name = "aes-gcm-192")]
+    AesGcm192,
+    #[value(name = "aes-gcm-256")]
+    AesGcm256,
+}
+
+impl From<Algorithm> for Encryption {
+    fn from(algorithm: Algorithm) -> Self {
+        match algorithm {
+            Algorithm::AesGcm128 => Self::AesGcm128,
+            Algorithm::AesGcm192 => Self::AesGcm192,
+            Algorithm::AesGcm256 => Self::AesGcm256,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let Cli { machine, command } = Cli::parse();
+    match execute(&machine, command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(arguments: &MachineArguments, command: Command) -> Result<()> {
+    let lab = LabOptions {
+        sys: arguments.sys.clone(),
+        inf: arguments.inf.clone(),
+        ndis_version: arguments.ndis_version,
+        processors: arguments.processors,
+        canaries: true,
+    };
+    let (split, burst) = (arguments.split, arguments.burst);
+    let progress = ProgressBar::new(0).with_style(
+        ProgressStyle::with_template("{msg:10} [{bar:40}] {pos}/{len}")
+            .expect("the template is right")
+            .progress_chars("=> "),
+    );
+    match command {
+        Command::Run {
+            input,
+            out,
+            sas,
+            measure,
+        } => {
+            progress.set_message("packets");
+            let options = RunOptions {
+                lab: lab.clone(),
+                input: input.clone(),
+                out: out.clone(),
+                algorithm: sas.algorithm.into(),
+                icv_length: sas.icv_length,
+                keys: sas.keys(),
+                split,
+                burst,
+            };
+            let outcome = run(&options, &progress)?;
+            progress.finish_and_clear();
+            let throughput = if measure > 0.0 {
+                let capture = Capture::read(&input)?;
+                let frames: Vec<_> = capture.packets.iter().map(|p| p.frame.as_slice()).collect();
+                let file = SaFile::read(&out.join("sas.json"))?;
+                Some(timed(&lab, &frames, &file, arguments, measure)?)
+            } else {
+                None
+            };
+            report(&out, &outcome, throughput.as_ref())
+        }
+        Command::Send { sas, input, out } => {
+            progress.set_message("packets");
+            let options = SendOptions {
+                lab,
+                sas,
+                input,
+                out: out.clone(),
+                split,
+                burst,
+            };
+            let sent = send(&options, &progress)?;
+            progress.finish_and_clear();
+            println!(
+                "{} packets on the wire, {} of them encrypted: {}",
+                sent.packets,
+                sent.protected,
+                out.join("wire.pcap").display()
+            );
+            println!(
+                "decrypted view: {}",
+                wireshark::command_line(&out, "wire.pcap")
+            );
+            Ok(())
+        }
+        Command::Receive { sas, input, out } => {
+            progress.set_message("packets");
+            let options = ReceiveOptions {
+                lab,
+                sas,
+                input,
+                out: out.clone(),
+                burst,
+            };
+            let lines = receive(&options, &progress)?;
+            progress.finish_and_clear();
+            let done = lines.iter().filter(|line| line.crypto_done);
+            let verified = done
+                .clone()
+                .filter(|line| line.crypto_status == "CRYPTO_SUCCESS");
+            let (done, verified) = (done.count(), verified.count());
+            println!(
+                "{} packets indicated, {verified} verified, {} failed, {} untouched: {}",
+                lines.len(),
+                done - verified,
+                lines.len() - done,
+                out.join("received.jsonl").display()
+            );
+            Ok(())
+        }
+        Command::Throughput {
+            sizes,
+            sas,
+            measure,
+        } => {
+            println!("IP packet  packets/s  Gbit/s of plain frames");
+            for size in sizes {
+                let frame = synthetic::udp_v4(size)?;
+                let frames = [frame.as_slice()];
+                let file = tcpip::policy::make_sas(
+                    frames.into_iter(),
+                    &tcpip::policy::Offers::EVERYTHING,
+                    sas.algorithm.into(),
+                    sas.icv_length,
+                    sas.keys(),
+                )?;
+                let result = timed(&lab, &frames, &file, arguments, measure)?;
+                println!(
+                    "{size:9}  {:9.0}  {:.3}",
+                    result.packets as f64 / result.seconds,
+                    result.gbit_per_second
+                );
+            }
+            Ok(())
+        }
+    }
+}
+
+fn timed(
+    lab: &LabOptions,
+    frames: &[&[u8]],
+    file: &SaFile,
+    arguments: &MachineArguments,
+    seconds: f64,
+) -> Result<Throughput> {
+    let load = Load {
+        frames,
+        sas: &file.sas,
+        split: arguments.split,
+        burst: arguments.burst,
+        window: 2,
+        duration: Duration::from_secs_f64(seconds),
+    };
+    measure(lab, &load)
+}
+
+/// Prints the table, and writes it as `summary.json` too.
+fn report(out: &Path, outcome: &Outcome, throughput: Option<&Throughput>) -> Result<()> {
+    let clear: usize = outcome.clear.values().sum();
+    let reasons: Vec<_> = outcome
+        .clear
+        .iter()
+        .map(|(reason, count)| format!("{count} {reason}"))
+        .collect();
+    println!("packets    {:>9}", outcome.packets);
+    println!("bytes      {:>9}", outcome.bytes);
+    println!(
+        "encrypted  {:>9}  each equal on the wire to what software makes of it",
+        outcome.encrypted
+    );
+    println!(
+        "verified   {:>9}  each equal to what was sent",
+        outcome.verified
+    );
+    println!("failed     {:>9}", 0);
+    println!("in clear   {clear:>9}  {}", reasons.join(", "));
+    if let Some(throughput) = throughput {
+        println!(
+            "Gbit/s     {:>9.2}  encrypted, copied, verified and decrypted in the simulator, on {} simulated processors of a host with {}",
+            throughput.gbit_per_second,
+            throughput.processors,
+            std::thread::available_parallelism().map_or(1, usize::from)
+        );
+    }
+    println!();
+    println!("wire, received, SAs and this table: {}", out.display());
+    println!(
+        "decrypted view: {}",
+        wireshark::command_line(out, "wire.pcap")
+    );
+
+    let clear: serde_json::Map<_, _> = outcome
+        .clear
+        .iter()
+        .map(|(reason, count)| (reason.to_string(), json!(count)))
+        .collect();
+    let summary = json!({
+        "packets": outcome.packets,
+        "bytes": outcome.bytes,
+        "encrypted": outcome.encrypted,
+        "verified": outcome.verified,
+        "failed": 0,
+        "clear": clear,
+        "throughput": throughput,
+    });
+    fs::write(
+        out.join("summary.json"),
+        serde_json::to_string_pretty(&summary)? + "\n",
+    )?;
+    Ok(())
+}

@@ -1,0 +1,384 @@
+//! A simulated machine with the driver in it, and TCP/IP's side of an adapter: packet filter,
+//! offload activation, SAs, sends.
+
+use std::{fmt, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
+
+use anyhow::{Context, Result, bail, ensure};
+use ndis_sim::{
+    Irql, Machine,
+    inf::{Inf, RegValue},
+    ndis::{
+        Adapter, AdapterConfig, Miniport, OidRequest, OidResult, Open, Package, Protocol, SendNbl,
+    },
+};
+use ndis_sys::{
+    IPsecOffloadV2HeaderNetBufferListInfo, IPsecOffloadV2NetBufferListInfo,
+    NDIS_OFFLOAD_ENCAPSULATION, NDIS_STATUS_SUCCESS, OID_GEN_CURRENT_PACKET_FILTER,
+    OID_OFFLOAD_ENCAPSULATION, OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA,
+    OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX, OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA, Zero,
+};
+
+use crate::{
+    offload::{self, ADD_SA_EX_HANDLE, ADD_SA_HANDLE, Handle, Way},
+    outbound::Outgoing,
+    policy::Offers,
+    sas::Sa,
+    split::Split,
+};
+
+/// How long the driver may take for a burst of packets.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The hardware id of the driver's INF.
+pub const HARDWARE_ID: &str = "root\\ipsecov2";
+
+/// The NDIS version that the driver is told to register with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NdisVersion {
+    /// 6.1, the driver's default.
+    #[default]
+    V6_1,
+    /// 6.20.
+    V6_20,
+    /// 6.30, which adds SAs with ADD_SA_EX.
+    V6_30,
+}
+
+impl NdisVersion {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::V6_1, Self::V6_20, Self::V6_30];
+
+    /// The registry value `NdisVersion` of the driver's INF.
+    fn registry_value(self) -> u32 {
+        match self {
+            Self::V6_1 => 610,
+            Self::V6_20 => 620,
+            Self::V6_30 => 630,
+        }
+    }
+}
+
+impl fmt::Display for NdisVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V6_1 => "6.1",
+            Self::V6_20 => "6.20",
+            Self::V6_30 => "6.30",
+        })
+    }
+}
+
+impl FromStr for NdisVersion {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "6.1" | "6.10" => Ok(Self::V6_1),
+            "6.2" | "6.20" => Ok(Self::V6_20),
+            "6.3" | "6.30" => Ok(Self::V6_30),
+            _ => Err(format!("{text:?} is not 6.1, 6.20 or 6.30")),
+        }
+    }
+}
+
+/// Which driver, on what kind of machine.
+#[derive(Clone, Debug)]
+pub struct LabOptions {
+    /// The driver file.
+    pub sys: PathBuf,
+    /// Its INF.
+    pub inf: PathBuf,
+    /// The version to register with.
+    pub ndis_version: NdisVersion,
+    /// Processors of the machine.
+    pub processors: usize,
+    /// Whether the simulator watches the extended registers. Off only to measure speed.
+    pub canaries: bool,
+}
+
+/// A simulated machine with the driver loaded.
+pub struct Lab {
+    machine: Arc<Machine>,
+    driver: Miniport,
+    version: NdisVersion,
+}
+
+impl Lab {
+    /// Builds the machine and loads the driver.
+    pub fn start(options: &LabOptions) -> Result<Self> {
+        let machine = Machine::builder()
+            .processors(options.processors)
+            .canaries(options.canaries)
+            .build();
+        let inf = Inf::load(&options.inf)
+            .with_context(|| format!("cannot use {}", options.inf.display()))?;
+        let version = RegValue::Dword(options.ndis_version.registry_value());
+        let package = Package::new(inf, HARDWARE_ID).parameter("NdisVersion", version);
+        let driver = Miniport::load(&machine, &options.sys, package)
+            .with_context(|| format!("cannot load {}", options.sys.display()))?;
+        Ok(Self {
+            machine,
+            driver,
+            version: options.ndis_version,
+        })
+    }
+
+    /// The machine.
+    pub fn machine(&self) -> &Arc<Machine> {
+        &self.machine
+    }
+
+    /// The driver.
+    pub fn driver(&self) -> &Miniport {
+        &self.driver
+    }
+
+    /// Starts an adapter for frames of up to `largest` bytes, Ethernet header included, and binds
+    /// `protocol` to it.
+    pub fn port(&self, largest: usize, protocol: Arc<dyn Protocol>) -> Result<Port> {
+        let jumbo = largest.max(1514).to_string();
+        let config = AdapterConfig::new(HARDWARE_ID).keyword("*JumboPacket", jumbo);
+        self.port_with(config, protocol)
+    }
+
+    /// Starts an adapter with this configuration, and binds `protocol` to it.
+    pub fn port_with(&self, config: AdapterConfig, protocol: Arc<dyn Protocol>) -> Result<Port> {
+        let adapter = self.driver.add_adapter(config)?;
+        let open = adapter.open(protocol)?;
+        Ok(Port {
+            adapter,
+            open,
+            version: self.version,
+        })
+    }
+
+    /// Halts what is left, unloads the driver, and checks that nothing remains.
+    pub fn finish(self) -> Result<()> {
+        let leaks = self.driver.unload()?;
+        ensure!(
+            leaks.is_clean(),
+            "the driver left something behind:\n{leaks}"
+        );
+        let report = self.machine.report();
+        ensure!(report.is_clean(), "the simulator found:\n{report}");
+        Ok(())
+    }
+}
+
+/// An SA that the driver did not take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Name of the SA.
+    pub name: String,
+    /// The status of the request.
+    pub status: i32,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.name, status_name(self.status))
+    }
+}
+
+/// TCP/IP's binding to one adapter.
+pub struct Port {
+    /// The adapter.
+    pub adapter: Adapter,
+    /// The binding.
+    pub open: Open,
+    version: NdisVersion,
+}
+
+impl Port {
+    /// What the adapter offers now.
+    pub fn offers(&self) -> Result<Offers> {
+        let offloads = self.adapter.offloads();
+        let current = offloads
+            .current()
+            .context("the adapter reported no NDIS_OFFLOAD")?;
+        Ok(offload::offers(&current.ipsec_v2()))
+    }
+
+    /// Sets the packet filter (`NDIS_PACKET_TYPE_*`).
+    pub fn set_packet_filter(&self, filter: u32) -> Result<()> {
+        let request = OidRequest::set(OID_GEN_CURRENT_PACKET_FILTER, filter.to_ne_bytes());
+        expect_success(&self.open.oid(request)?, "OID_GEN_CURRENT_PACKET_FILTER")
+    }
+
+    /// Activates task offload, which starts IPsec processing of received packets.
+    pub fn activate_offload(&self) -> Result<()> {
+        let on = ndis_sys::NDIS_OFFLOAD_SET_ON;
+        let mut encapsulation = NDIS_OFFLOAD_ENCAPSULATION::ZERO;
+        encapsulation.Header.Type = ndis_sys::NDIS_OBJECT_TYPE_OFFLOAD_ENCAPSULATION;
+        encapsulation.Header.Revision = ndis_sys::NDIS_OFFLOAD_ENCAPSULATION_REVISION_1;
+        encapsulation.Header.Size = ndis_sys::NDIS_SIZEOF_OFFLOAD_ENCAPSULATION_REVISION_1 as u16;
+        for family in [&mut encapsulation.IPv4, &mut encapsulation.IPv6] {
+            family.Enabled = on;
+            family.EncapsulationType = ndis_sys::NDIS_ENCAPSULATION_IEEE_802_3;
+            family.HeaderSize = crate::packet::ETHERNET_HEADER as u32;
+        }
+        let bytes = offload::bytes_of(&encapsulation).to_vec();
+        let request = OidRequest::set(OID_OFFLOAD_ENCAPSULATION, bytes);
+        expect_success(&self.open.oid(request)?, "OID_OFFLOAD_ENCAPSULATION")
+    }
+
+    /// Offloads SAs, by the request that the driver's NDIS version has: a handle each, or the
+    /// status with which the driver refused.
+    pub fn add_sas(&self, sas: &[&Sa], way: Way) -> Result<Vec<Result<Handle, Refused>>> {
+        if self.version == NdisVersion::V6_30 {
+            return sas.iter().map(|sa| self.add_sa_ex(sa, way)).collect();
+        }
+        if sas.is_empty() {
+            return Ok(Vec::new());
+        }
+        let handles = match self.add_list(sas, way)? {
+            Ok(handles) => handles,
+            Err(status) if sas.len() == 1 => {
+                let name = sas[0].name.clone();
+                return Ok(vec![Err(Refused { name, status })]);
+            }
+            Err(_) => vec![0; sas.len()],
+        };
+        // A list tells only that an element failed; its own request tells how.
+        let mut results = Vec::new();
+        for (sa, handle) in sas.iter().zip(handles) {
+            if handle != 0 {
+                results.push(Ok(handle));
+            } else {
+                results.append(&mut self.add_sas(&[sa], way)?);
+            }
+        }
+        Ok(results)
+    }
+
+    fn add_list(&self, sas: &[&Sa], way: Way) -> Result<Result<Vec<Handle>, i32>> {
+        let list = offload::add_sa(sas, way)?;
+        let offsets = list.offsets().to_vec();
+        let request = OidRequest::set_with(
+            OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA,
+            list.len(),
+            move |base, bytes| bytes.copy_from_slice(&list.at(base as usize)),
+        );
+        let result = self.open.direct_oid(request, Irql::DISPATCH)?;
+        if result.status != NDIS_STATUS_SUCCESS {
+            return Ok(Err(result.status));
+        }
+        let handle = |offset| offload::handle_at(&result.buffer, offset + ADD_SA_HANDLE);
+        let handles: Option<Vec<_>> = offsets.into_iter().map(handle).collect();
+        let handles = handles.context("ADD_SA came back shorter")?;
+        ensure!(
+            handles.iter().any(|&handle| handle != 0),
+            "ADD_SA succeeded without offloading any SA"
+        );
+        Ok(Ok(handles))
+    }
+
+    fn add_sa_ex(&self, sa: &Sa, way: Way) -> Result<Result<Handle, Refused>> {
+        let buffer = offload::add_sa_ex(sa, way)?;
+        let request = OidRequest::set(OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX, buffer);
+        let result = self.open.direct_oid(request, Irql::DISPATCH)?;
+        if result.status != NDIS_STATUS_SUCCESS {
+            return Ok(Err(Refused {
+                name: sa.name.clone(),
+                status: result.status,
+            }));
+        }
+        match offload::handle_at(&result.buffer, ADD_SA_EX_HANDLE) {
+            Some(handle) if handle != 0 => Ok(Ok(handle)),
+            _ => bail!("ADD_SA_EX succeeded without a handle for {}", sa.name),
+        }
+    }
+
+    /// Offloads the SAs of this side, or says which the driver refused. The result has a handle
+    /// for each SA of the file, zero for those of the other side only.
+    pub fn offload(&self, sas: &[Sa], way: Way) -> Result<Vec<Handle>> {
+        let is_mine = |sa: &Sa| match way {
+            Way::Outbound => sa.direction.is_outbound(),
+            Way::Inbound => sa.direction.is_inbound(),
+        };
+        let mine: Vec<&Sa> = sas.iter().filter(|sa| is_mine(sa)).collect();
+        let (mut added, mut refused) = (Vec::new(), Vec::new());
+        for result in self.add_sas(&mine, way)? {
+            match result {
+                Ok(handle) => added.push(handle),
+                Err(reason) => refused.push(reason.to_string()),
+            }
+        }
+        if !refused.is_empty() {
+            self.delete_sas(&added)?;
+            bail!("the driver refused SAs:\n  {}", refused.join("\n  "));
+        }
+        let mut added = added.into_iter();
+        let handle = |sa: &Sa| is_mine(sa).then(|| added.next()).flatten().unwrap_or(0);
+        Ok(sas.iter().map(handle).collect())
+    }
+
+    /// Takes SAs down; handles of zero are none.
+    pub fn delete_sas(&self, handles: &[Handle]) -> Result<()> {
+        let handles: Vec<_> = handles.iter().copied().filter(|&h| h != 0).collect();
+        if handles.is_empty() {
+            return Ok(());
+        }
+        let list = offload::delete_sa(&handles);
+        let request = OidRequest::set_with(
+            OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA,
+            list.len(),
+            move |base, bytes| bytes.copy_from_slice(&list.at(base as usize)),
+        );
+        let result = self.open.direct_oid(request, Irql::DISPATCH)?;
+        expect_success(&result, "OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA")
+    }
+
+    /// Sends one chain at DISPATCH_LEVEL.
+    pub fn send(&self, nbls: Vec<SendNbl>) -> Result<()> {
+        self.open.send_at(Irql::DISPATCH, nbls)?;
+        Ok(())
+    }
+}
+
+/// The NET_BUFFER_LIST of a packet, with its out-of-band words.
+pub fn net_buffer_list(outgoing: &Outgoing, handles: &[Handle], split: Split) -> Result<SendNbl> {
+    let (headers, trailer) = match &outgoing.protection {
+        Ok(protection) => (
+            crate::packet::ETHERNET_HEADER + protection.esp_offset + 16,
+            usize::from(protection.pad_len) + 2 + 16,
+        ),
+        Err(_) => (crate::packet::ETHERNET_HEADER + 20, 0),
+    };
+    let number = outgoing.number as u64;
+    let nb = split.net_buffer(outgoing.frame.clone(), headers, trailer, number);
+    let nbl = SendNbl::with_net_buffers(vec![nb]).cookie(number);
+    Ok(match &outgoing.protection {
+        Err(_) => nbl,
+        Ok(protection) => nbl
+            .info(
+                IPsecOffloadV2NetBufferListInfo as usize,
+                handles[protection.sa],
+            )
+            .info(
+                IPsecOffloadV2HeaderNetBufferListInfo as usize,
+                offload::transmit_header(protection)?,
+            ),
+    })
+}
+
+fn expect_success(result: &OidResult, what: &str) -> Result<()> {
+    ensure!(
+        result.status == NDIS_STATUS_SUCCESS,
+        "{what}: {}",
+        status_name(result.status)
+    );
+    Ok(())
+}
+
+/// The documented name of an NDIS_STATUS.
+pub fn status_name(status: i32) -> String {
+    let constants = ndis_sys::tables::CONSTANTS.iter().copied().flatten();
+    constants
+        .filter(|constant| constant.name.starts_with("NDIS_STATUS_"))
+        .find(|constant| constant.value as i32 == status)
+        .map_or_else(
+            || format!("NDIS_STATUS {:#010x}", status as u32),
+            |constant| constant.name.to_owned(),
+        )
+}

@@ -1,0 +1,182 @@
+//! The whole way: a capture goes out of adapter A protected, over the wire (where a third
+//! adapter, T, listens), and comes up at adapter B verified.
+
+use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result, bail, ensure};
+use indicatif::ProgressBar;
+use ndis_sys::{NDIS_PACKET_TYPE_DIRECTED, NDIS_PACKET_TYPE_PROMISCUOUS};
+
+use crate::{
+    algorithm::Encryption,
+    capture::{Capture, Packet},
+    compare::describe,
+    lab::{Lab, LabOptions, PATIENCE, net_buffer_list},
+    offload::Way,
+    outbound::Sender,
+    policy::{Clear, Keys, make_sas},
+    recorder::Recorder,
+    split::Split,
+    verify::{check_completions, check_received, check_wire},
+    wireshark,
+};
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// Machine and driver.
+    pub lab: LabOptions,
+    /// The capture to send.
+    pub input: PathBuf,
+    /// Where the results go.
+    pub out: PathBuf,
+    /// Encryption of all SAs.
+    pub algorithm: Encryption,
+    /// Bytes of ICV.
+    pub icv_length: usize,
+    /// Where the keys come from.
+    pub keys: Keys,
+    /// How frames lie in memory.
+    pub split: Split,
+    /// NET_BUFFER_LISTs per send call.
+    pub burst: usize,
+}
+
+/// What happened.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// Packets sent, all of which arrived.
+    pub packets: usize,
+    /// Their bytes, as in the input.
+    pub bytes: usize,
+    /// Packets that the driver encrypted, each as software does.
+    pub encrypted: usize,
+    /// Packets that the driver verified and decrypted, each to what was sent.
+    pub verified: usize,
+    /// Packets that went as they are, by reason.
+    pub clear: BTreeMap<Clear, usize>,
+}
+
+/// Runs the scenario and writes `wire.pcap`, `received.pcap`, `sas.json` and the configuration
+/// for Wireshark.
+///
+/// # Errors
+///
+/// The first thing that is not as it must be: a packet that differs (with its number), a request
+/// that fails, a rule of the simulator, a leak.
+pub fn run(options: &RunOptions, progress: &ProgressBar) -> Result<Outcome> {
+    let input = Capture::read(&options.input)?;
+    fs::create_dir_all(&options.out)
+        .with_context(|| format!("cannot make {}", options.out.display()))?;
+    progress.set_length(input.packets.len() as u64);
+
+    let longest = input.packets.iter().map(|packet| packet.frame.len()).max();
+    // ESP adds at most header, IV, padding, trailer and ICV.
+    let largest = longest.unwrap_or(0) + 8 + options.algorithm.iv_len() + 17 + 16;
+
+    let lab = Lab::start(&options.lab)?;
+    let [a_side, b_side, tap_side] = [(); 3].map(|()| Recorder::on(lab.machine()));
+    let a = lab.port(largest, a_side.clone())?;
+    let b = lab.port(largest, b_side.clone())?;
+    let tap = lab.port(largest, tap_side.clone())?;
+    a.set_packet_filter(NDIS_PACKET_TYPE_DIRECTED)?;
+    // The addresses in the capture are not B's own.
+    b.set_packet_filter(NDIS_PACKET_TYPE_PROMISCUOUS)?;
+    tap.set_packet_filter(NDIS_PACKET_TYPE_PROMISCUOUS)?;
+    a.activate_offload()?;
+    b.activate_offload()?;
+
+    let offers = a.offers()?;
+    ensure!(
+        b.offers()? == offers,
+        "two adapters of one driver offer different things"
+    );
+    let frames = input.packets.iter().map(|packet| packet.frame.as_slice());
+    let file = make_sas(
+        frames,
+        &offers,
+        options.algorithm,
+        options.icv_length,
+        options.keys,
+    )?;
+    file.write(&options.out.join("sas.json"))?;
+    wireshark::write_configuration(&options.out, &file.sas)?;
+    let outbound = a.offload(&file.sas, Way::Outbound)?;
+    let inbound = b.offload(&file.sas, Way::Inbound)?;
+
+    let mut wire = input.like();
+    let mut received = Vec::new();
+    let mut outcome = Outcome::default();
+    let mut sender = Sender::new(&file.sas, offers);
+    let mut next = 0;
+    while next < input.packets.len() {
+        let burst = next..input.packets.len().min(next + options.burst.max(1));
+        let outgoing = burst
+            .clone()
+            .map(|index| sender.prepare(index + 1, &input.packets[index].frame))
+            .collect::<Result<Vec<_>>>()?;
+        let chain = outgoing
+            .iter()
+            .map(|outgoing| net_buffer_list(outgoing, &outbound, options.split))
+            .collect::<Result<Vec<_>>>()?;
+        a.send(chain)?;
+
+        check_completions(&outgoing, &a_side.take_completed(outgoing.len(), PATIENCE))?;
+        let on_wire = tap_side.take_received(outgoing.len(), PATIENCE);
+        let came_up = b_side.take_received(outgoing.len(), PATIENCE);
+        for (position, outgoing) in outgoing.iter().enumerate() {
+            let packet = &input.packets[outgoing.number - 1];
+            let check = || -> Result<Vec<u8>> {
+                let seen = on_wire.get(position).context("it never was on the wire")?;
+                check_wire(outgoing, seen, &file.sas).context("on the wire")?;
+                let seen = came_up.get(position).context("it did not come up")?;
+                check_received(outgoing, seen, &file.sas, &packet.frame).context("received")
+            };
+            let frame = check().with_context(|| {
+                format!("packet {} ({})", outgoing.number, describe(&packet.frame))
+            })?;
+            wire.packets.push(Packet::new(
+                packet.timestamp,
+                on_wire[position].frame.clone(),
+            ));
+            received.push(Packet {
+                timestamp: packet.timestamp,
+                original_len: packet.original_len,
+                frame,
+            });
+            match outgoing.protection {
+                Ok(_) => {
+                    outcome.encrypted += 1;
+                    outcome.verified += 1;
+                }
+                Err(reason) => *outcome.clear.entry(reason).or_default() += 1,
+            }
+            outcome.packets += 1;
+            outcome.bytes += packet.frame.len();
+        }
+        progress.set_position(burst.end as u64);
+        next = burst.end;
+    }
+
+    a.delete_sas(&outbound)?;
+    b.delete_sas(&inbound)?;
+    lab.machine().settle()?;
+    for (name, recorder) in [("B", &b_side), ("the tap", &tap_side), ("A", &a_side)] {
+        if let Some(extra) = recorder.take_received(1, Duration::ZERO).first() {
+            bail!(
+                "{name} received a frame that was not sent: {}",
+                describe(&extra.frame)
+            );
+        }
+    }
+    wire.write(&options.out.join("wire.pcap"))?;
+    let received = input.with_packets(received);
+    ensure!(
+        received.packets == input.packets,
+        "received.pcap is not equal to the input"
+    );
+    received.write(&options.out.join("received.pcap"))?;
+    drop((a, b, tap));
+    lab.finish()?;
+    Ok(outcome)
+}

@@ -1,0 +1,106 @@
+//! Only the sending side: plain packets go out of adapter A, and a tap without SAs records what
+//! is on the wire.
+
+use std::{fs, path::PathBuf};
+
+use anyhow::{Context, Result};
+use indicatif::ProgressBar;
+use ndis_sys::{NDIS_PACKET_TYPE_DIRECTED, NDIS_PACKET_TYPE_PROMISCUOUS};
+
+use crate::{
+    capture::{Capture, Packet},
+    compare::describe,
+    lab::{Lab, LabOptions, PATIENCE, net_buffer_list},
+    offload::Way,
+    outbound::Sender,
+    recorder::Recorder,
+    sas::SaFile,
+    split::Split,
+    verify::{check_completions, check_untouched},
+    wireshark,
+};
+
+/// What to send.
+#[derive(Clone, Debug)]
+pub struct SendOptions {
+    /// Machine and driver.
+    pub lab: LabOptions,
+    /// The SAs.
+    pub sas: PathBuf,
+    /// The capture of plain packets.
+    pub input: PathBuf,
+    /// Where `wire.pcap` and the configuration for Wireshark go.
+    pub out: PathBuf,
+    /// How frames lie in memory.
+    pub split: Split,
+    /// NET_BUFFER_LISTs per send call.
+    pub burst: usize,
+}
+
+/// What was sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Packets on the wire.
+    pub packets: usize,
+    /// Those with an SA.
+    pub protected: usize,
+}
+
+/// Sends a capture. The frames are recorded as they are, not compared with anything.
+pub fn send(options: &SendOptions, progress: &ProgressBar) -> Result<Sent> {
+    let input = Capture::read(&options.input)?;
+    let file = SaFile::read(&options.sas)?;
+    fs::create_dir_all(&options.out)
+        .with_context(|| format!("cannot make {}", options.out.display()))?;
+    progress.set_length(input.packets.len() as u64);
+
+    let overhead = |sa: &crate::sas::Sa| sa.esp.as_ref().map_or(0, |esp| esp.max_overhead());
+    let longest = input.packets.iter().map(|packet| packet.frame.len()).max();
+    let largest = longest.unwrap_or(0) + file.sas.iter().map(overhead).max().unwrap_or(0);
+
+    let lab = Lab::start(&options.lab)?;
+    let [a_side, tap_side] = [(); 2].map(|()| Recorder::on(lab.machine()));
+    let a = lab.port(largest, a_side.clone())?;
+    let tap = lab.port(largest, tap_side.clone())?;
+    a.set_packet_filter(NDIS_PACKET_TYPE_DIRECTED)?;
+    tap.set_packet_filter(NDIS_PACKET_TYPE_PROMISCUOUS)?;
+    a.activate_offload()?;
+    let handles = a.offload(&file.sas, Way::Outbound)?;
+
+    let mut sender = Sender::new(&file.sas, a.offers()?);
+    let mut wire = input.like();
+    let mut sent = Sent::default();
+    for (index, burst) in input.packets.chunks(options.burst.max(1)).enumerate() {
+        let first = index * options.burst.max(1) + 1;
+        let outgoing = burst
+            .iter()
+            .zip(first..)
+            .map(|(packet, number)| sender.prepare(number, &packet.frame))
+            .collect::<Result<Vec<_>>>()?;
+        let chain = outgoing
+            .iter()
+            .map(|outgoing| net_buffer_list(outgoing, &handles, options.split))
+            .collect::<Result<Vec<_>>>()?;
+        a.send(chain)?;
+        check_completions(&outgoing, &a_side.take_completed(outgoing.len(), PATIENCE))?;
+        let mut on_wire = tap_side.take_received(outgoing.len(), PATIENCE).into_iter();
+        for (packet, outgoing) in burst.iter().zip(&outgoing) {
+            let about = || format!("packet {} ({})", outgoing.number, describe(&packet.frame));
+            let seen = on_wire
+                .next()
+                .with_context(|| format!("{}: it never was on the wire", about()))?;
+            check_untouched(&seen).with_context(about)?;
+            wire.packets.push(Packet::new(packet.timestamp, seen.frame));
+            sent.packets += 1;
+            sent.protected += usize::from(outgoing.protection.is_ok());
+        }
+        progress.set_position(sent.packets as u64);
+    }
+
+    a.delete_sas(&handles)?;
+    wire.write(&options.out.join("wire.pcap"))?;
+    wireshark::write_configuration(&options.out, &file.sas)?;
+    drop((a, tap));
+    lab.finish()?;
+    Ok(sent)
+}

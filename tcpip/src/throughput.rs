@@ -1,0 +1,233 @@
+//! How fast packets get through: framed packets in memory, sent by one adapter in bursts, sealed
+//! into the frames of another, verified and decrypted there, indicated and returned.
+//!
+//! What is timed is the driver and the simulator's NDIS together, on the host's processors. The
+//! tap is not there and the canaries are off; building and comparing packets is outside of the
+//! timed part. Every packet is still checked to come up verified.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, ensure};
+use ndis_sim::{
+    Irql,
+    ndis::{PreparedNbl, Protocol, ReceivedNbl, SentNbl},
+};
+use ndis_sys::{
+    IPsecOffloadV2NetBufferListInfo, NDIS_PACKET_TYPE_DIRECTED, NDIS_PACKET_TYPE_PROMISCUOUS,
+    NDIS_STATUS_SUCCESS,
+};
+use serde::Serialize;
+
+use crate::{
+    lab::{Lab, LabOptions, PATIENCE, net_buffer_list},
+    offload::{ReceiveStamp, Way},
+    outbound::Sender,
+    sas::Sa,
+    split::Split,
+};
+
+/// What to measure.
+#[derive(Clone, Debug)]
+pub struct Load<'a> {
+    /// Plain frames of one pass.
+    pub frames: &'a [&'a [u8]],
+    /// Their SAs.
+    pub sas: &'a [Sa],
+    /// How frames lie in memory.
+    pub split: Split,
+    /// NET_BUFFER_LISTs per send call.
+    pub burst: usize,
+    /// Send calls whose packets may be under way at once.
+    pub window: usize,
+    /// How long to send, at least.
+    pub duration: Duration,
+}
+
+/// What was measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Throughput {
+    /// Packets that went all the way.
+    pub packets: usize,
+    /// Of these, encrypted and verified.
+    pub protected: usize,
+    /// Bytes of the plain frames.
+    pub bytes: usize,
+    /// Time in which packets were under way.
+    pub seconds: f64,
+    /// Bits of plain frames in a nanosecond.
+    pub gbit_per_second: f64,
+    /// Processors of the simulated machine.
+    pub processors: usize,
+}
+
+/// Counts what comes up and keeps what was sent for the next pass.
+#[derive(Default)]
+struct Counter {
+    received: AtomicUsize,
+    verified: AtomicUsize,
+    completed: AtomicUsize,
+    failed: AtomicUsize,
+    sent: Mutex<Vec<PreparedNbl>>,
+}
+
+impl Protocol for Counter {
+    fn receive(&self, nbls: Vec<ReceivedNbl>, _flags: u32) {
+        let is_verified = |nbl: &&ReceivedNbl| {
+            let stamp = ReceiveStamp::from_info(nbl.info(IPsecOffloadV2NetBufferListInfo as usize));
+            stamp.crypto_done && stamp.crypto_status == ndis_sys::CRYPTO_SUCCESS
+        };
+        let verified = nbls.iter().filter(is_verified).count();
+        let received = nbls.len();
+        drop(nbls);
+        self.verified.fetch_add(verified, Ordering::Relaxed);
+        self.received.fetch_add(received, Ordering::Release);
+    }
+
+    fn send_complete(&self, sent: Vec<SentNbl>, _flags: u32) {
+        let count = sent.len();
+        let failed = sent
+            .iter()
+            .filter(|sent| sent.status != NDIS_STATUS_SUCCESS)
+            .count();
+        self.failed.fetch_add(failed, Ordering::Relaxed);
+        self.sent
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(sent.into_iter().map(SentNbl::into_prepared));
+        self.completed.fetch_add(count, Ordering::Release);
+    }
+}
+
+/// Measures on a machine of its own.
+pub fn measure(options: &LabOptions, load: &Load<'_>) -> Result<Throughput> {
+    let lab = Lab::start(&LabOptions {
+        canaries: false,
+        ..options.clone()
+    })?;
+    let overhead = |sa: &Sa| sa.esp.as_ref().map_or(0, |esp| esp.max_overhead());
+    let longest = load
+        .frames
+        .iter()
+        .map(|frame| frame.len())
+        .max()
+        .unwrap_or(0);
+    let largest = longest + load.sas.iter().map(overhead).max().unwrap_or(0);
+
+    let sender_side = Arc::new(Counter::default());
+    let receiver_side = Arc::new(Counter::default());
+    let a = lab.port(largest, sender_side.clone())?;
+    let b = lab.port(largest, receiver_side.clone())?;
+    a.set_packet_filter(NDIS_PACKET_TYPE_DIRECTED)?;
+    b.set_packet_filter(NDIS_PACKET_TYPE_PROMISCUOUS)?;
+    a.activate_offload()?;
+    b.activate_offload()?;
+    let outbound = a.offload(load.sas, Way::Outbound)?;
+    let inbound = b.offload(load.sas, Way::Inbound)?;
+
+    let mut sender = Sender::new(load.sas, a.offers()?);
+    let mut result = Throughput {
+        processors: options.processors,
+        ..Throughput::default()
+    };
+    let bytes_per_pass: usize = load.frames.iter().map(|frame| frame.len()).sum();
+    // Small inputs are repeated, so that a timed pass is not over before it has begun.
+    let repeats = (4_000_000 / bytes_per_pass.max(1)).clamp(1, 4096);
+    let timed_to_be = load.duration;
+    let mut timed = Duration::ZERO;
+    let mut first_pass = true;
+    while timed < timed_to_be || result.packets == 0 {
+        // Every pass has its own sequence numbers: an IV never repeats under a key.
+        let mut chain = Vec::new();
+        for repeat in 0..repeats {
+            for (index, frame) in load.frames.iter().enumerate() {
+                let number = repeat * load.frames.len() + index + 1;
+                let outgoing = sender.prepare(number, frame)?;
+                result.protected += usize::from(outgoing.protection.is_ok());
+                chain.push(
+                    net_buffer_list(&outgoing, &outbound, load.split)?.prepare(lab.machine()),
+                );
+            }
+        }
+        let count = chain.len();
+        let mut bursts = Vec::new();
+        while !chain.is_empty() {
+            bursts.push(chain.split_off(chain.len().saturating_sub(load.burst.max(1))));
+        }
+        let (completed, received) = (
+            sender_side.completed.load(Ordering::Acquire),
+            receiver_side.received.load(Ordering::Acquire),
+        );
+
+        let start = Instant::now();
+        let mut sent = 0;
+        for burst in bursts {
+            sent += burst.len();
+            a.open.send_prepared(burst, Irql::DISPATCH)?;
+            wait_for(
+                &lab,
+                &receiver_side.received,
+                (received + sent).saturating_sub(load.window * load.burst),
+            )?;
+        }
+        wait_for(&lab, &receiver_side.received, received + count)?;
+        wait_for(&lab, &sender_side.completed, completed + count)?;
+        let took = start.elapsed();
+        sender_side
+            .sent
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+
+        if first_pass {
+            // Caches, page tables, lazily made things: not counted.
+            first_pass = false;
+            result.protected = 0;
+            receiver_side.verified.store(0, Ordering::Relaxed);
+            continue;
+        }
+        timed += took;
+        result.packets += count;
+        result.bytes += repeats * bytes_per_pass;
+    }
+
+    ensure!(
+        sender_side.failed.load(Ordering::Relaxed) == 0,
+        "sends failed while the throughput was measured"
+    );
+    let verified = receiver_side.verified.load(Ordering::Relaxed);
+    ensure!(
+        verified == result.protected,
+        "of {} protected packets {verified} came up verified while the throughput was measured",
+        result.protected
+    );
+    a.delete_sas(&outbound)?;
+    b.delete_sas(&inbound)?;
+    drop((a, b));
+    lab.finish()?;
+    result.seconds = timed.as_secs_f64();
+    result.gbit_per_second = result.bytes as f64 * 8.0 / 1e9 / result.seconds;
+    Ok(result)
+}
+
+/// Waits until the counter has reached `count`.
+fn wait_for(lab: &Lab, counter: &AtomicUsize, count: usize) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while counter.load(Ordering::Acquire) < count {
+        if let Some(check) = lab.machine().bug_check() {
+            return Err(check.into());
+        }
+        ensure!(
+            Instant::now() < deadline,
+            "{} of {count} packets came up while the throughput was measured",
+            counter.load(Ordering::Acquire)
+        );
+        std::thread::yield_now();
+    }
+    Ok(())
+}

@@ -1,0 +1,159 @@
+//! The real driver carries real traffic: out of one adapter protected, over the wire, up at
+//! another verified. Every frame on the wire is compared with what independent software makes of
+//! the packet, every packet that comes up with what was sent (see `tcpip::run`).
+
+use std::fs;
+
+use indicatif::ProgressBar;
+use ipsecov2_tests::{run_options, traffic};
+use tcpip::{
+    algorithm::Encryption,
+    capture::{Capture, Packet, Timestamp},
+    lab::NdisVersion,
+    policy::Clear,
+    run::{Outcome, RunOptions, run},
+    sas::SaFile,
+    split::Split,
+    synthetic,
+};
+
+const ALGORITHMS: [Encryption; 3] = [
+    Encryption::AesGcm128,
+    Encryption::AesGcm192,
+    Encryption::AesGcm256,
+];
+
+fn run_quietly(options: &RunOptions) -> Outcome {
+    match run(options, &ProgressBar::hidden()) {
+        Ok(outcome) => outcome,
+        Err(error) => panic!(
+            "NDIS {}, {:?}, split {}: {error:#}",
+            options.lab.ndis_version, options.algorithm, options.split
+        ),
+    }
+}
+
+/// The recorded traffic through every NDIS version, key size and split.
+#[test]
+fn recorded_traffic_arrives() {
+    let splits = [
+        Split::Whole,
+        Split::Headers,
+        Split::Every(1),
+        Split::Every(7),
+        Split::Random(1),
+    ];
+    for ndis_version in NdisVersion::ALL {
+        for algorithm in ALGORITHMS {
+            for split in splits {
+                let out = tempfile::tempdir().unwrap();
+                let options = RunOptions {
+                    algorithm,
+                    split,
+                    ..run_options(ndis_version, traffic(), out.path().to_owned())
+                };
+                let outcome = run_quietly(&options);
+                assert_eq!(outcome.packets, 284);
+                assert!(outcome.encrypted > 200, "{outcome:?}");
+                assert_eq!(outcome.verified, outcome.encrypted);
+                // Clear are only those that must be.
+                for reason in outcome.clear.keys() {
+                    let must = [
+                        Clear::NotIp,
+                        Clear::Multicast,
+                        Clear::NeighborDiscovery,
+                        Clear::Fragment,
+                        Clear::NotOffered,
+                    ];
+                    assert!(must.contains(reason), "{reason}");
+                }
+                assert_eq!(
+                    fs::read(out.path().join("received.pcap")).unwrap(),
+                    fs::read(traffic()).unwrap()
+                );
+            }
+        }
+    }
+}
+
+/// Every ICV length of RFC 4106.
+#[test]
+fn every_icv_length() {
+    for icv_length in [8, 12, 16] {
+        let out = tempfile::tempdir().unwrap();
+        let options = RunOptions {
+            icv_length,
+            ..run_options(NdisVersion::V6_1, traffic(), out.path().to_owned())
+        };
+        assert!(run_quietly(&options).encrypted > 200);
+    }
+}
+
+/// One packet per send call, and all in one; one processor, and many.
+#[test]
+fn bursts_and_processors() {
+    for (burst, processors) in [(1, 1), (1, 4), (284, 1), (284, 2), (13, 3)] {
+        let out = tempfile::tempdir().unwrap();
+        let mut options = run_options(NdisVersion::V6_1, traffic(), out.path().to_owned());
+        options.burst = burst;
+        options.lab.processors = processors;
+        assert_eq!(run_quietly(&options).packets, 284);
+    }
+}
+
+/// Payloads of every length around the block sizes, and up to jumbo frames, over both families.
+#[test]
+fn every_payload_length() {
+    let lengths = (0..=130)
+        .chain(1380..=1420)
+        .chain((8_900..8_950).step_by(7));
+    let mut capture = Capture::default();
+    for payload in lengths {
+        for frame in [
+            synthetic::udp_v4(28 + payload).unwrap(),
+            synthetic::udp_v6(48 + payload).unwrap(),
+        ] {
+            let seconds = capture.packets.len() as u32;
+            let timestamp = Timestamp {
+                seconds,
+                fraction: 0,
+            };
+            capture.packets.push(Packet::new(timestamp, frame));
+        }
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let input = directory.path().join("input.pcap");
+    capture.write(&input).unwrap();
+    for split in [Split::Headers, Split::Random(2)] {
+        let options = RunOptions {
+            split,
+            ..run_options(
+                NdisVersion::V6_30,
+                input.clone(),
+                directory.path().join("out"),
+            )
+        };
+        let outcome = run_quietly(&options);
+        assert_eq!(outcome.encrypted, capture.packets.len());
+    }
+}
+
+/// Two runs from one seed are the same on the wire; random keys differ.
+#[test]
+fn keys_come_from_where_they_should() {
+    let wire_and_keys = |keys| {
+        let out = tempfile::tempdir().unwrap();
+        let options = RunOptions {
+            keys,
+            ..run_options(NdisVersion::V6_1, traffic(), out.path().to_owned())
+        };
+        run_quietly(&options);
+        let sas = SaFile::read(&out.path().join("sas.json")).unwrap();
+        (fs::read(out.path().join("wire.pcap")).unwrap(), sas.sas)
+    };
+    let seeded = wire_and_keys(tcpip::policy::Keys::Seed(5));
+    assert!(seeded == wire_and_keys(tcpip::policy::Keys::Seed(5)));
+    assert!(seeded != wire_and_keys(tcpip::policy::Keys::Seed(6)));
+    let random = wire_and_keys(tcpip::policy::Keys::Random);
+    assert!(random != wire_and_keys(tcpip::policy::Keys::Random));
+}
