@@ -108,6 +108,8 @@ struct AddSa {
     udp_esp_encapsulation: u32,
     sec_assoc: [IPSEC_OFFLOAD_V2_SECURITY_ASSOCIATION; 2],
     key_offset: usize,
+    /// Keys do not lie within the structure.
+    least_key_offset: usize,
     key_length: usize,
 }
 
@@ -119,8 +121,8 @@ fn add_list(adapter: &Adapter, mut request: OidRequest<'_>, at: Dispatch<'_>) ->
     const HANDLE: usize = core::mem::offset_of!(IPSEC_OFFLOAD_V2_ADD_SA, OffloadHandle);
 
     let length = request.input().len();
-    if length < SIZE {
-        return request.too_short(SIZE);
+    if let Some(needed) = missing(request.input(), SIZE, parse_add_sa) {
+        return request.too_short(needed);
     }
     if Elements::new(request.input(), SIZE, ALIGN).any(|offset| offset.is_none()) {
         return request.refuse(NDIS_STATUS_INVALID_PARAMETER);
@@ -200,6 +202,20 @@ fn add_extended(adapter: &Adapter, mut request: OidRequest<'_>, at: Dispatch<'_>
     }
 }
 
+/// How long a buffer would have to be when it is too short for its first SA or that one's keys.
+/// None when it is not, and when no buffer could be: that is not a matter of length.
+fn missing(
+    buffer: &[u8],
+    size: usize,
+    parse: impl FnOnce(&[u8]) -> Option<AddSa>,
+) -> Option<usize> {
+    let needed = match parse(buffer) {
+        Some(add) => add.key_offset.checked_add(add.key_length)?,
+        None => size,
+    };
+    (needed > buffer.len() && u32::try_from(needed).is_ok()).then_some(needed)
+}
+
 /// Offloads the SA at `offset` and writes its handle, null if it was not.
 fn add_one(
     adapter: &Adapter,
@@ -239,6 +255,7 @@ fn parse_add_sa(element: &[u8]) -> Option<AddSa> {
         udp_esp_encapsulation: sa.UdpEspEncapsulation,
         sec_assoc: sa.SecAssoc,
         key_offset: core::mem::offset_of!(IPSEC_OFFLOAD_V2_ADD_SA, KeyData),
+        least_key_offset: core::mem::offset_of!(IPSEC_OFFLOAD_V2_ADD_SA, KeyData),
         key_length: sa.KeyLength as usize,
     })
 }
@@ -256,6 +273,7 @@ fn parse_add_sa_ex(element: &[u8]) -> Option<AddSa> {
         udp_esp_encapsulation: sa.UdpEspEncapsulation,
         sec_assoc: sa.SecAssoc,
         key_offset: sa.KeyOffset as usize,
+        least_key_offset: SIZE,
         key_length: sa.KeyLength as usize,
     })
 }
@@ -272,6 +290,7 @@ fn offload(
         || add.header.Revision < NDIS_IPSEC_OFFLOAD_V2_ADD_SA_REVISION_1
         || usize::from(add.header.Size) < add.least_size
         || add.flags & !FLAGS != 0
+        || add.key_offset < add.least_key_offset
     {
         return Err(NDIS_STATUS_INVALID_PARAMETER);
     }
