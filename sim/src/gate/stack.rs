@@ -7,6 +7,9 @@ use std::{cell::Cell, ptr};
 pub(super) const STACK_SIZE: usize = 256 * 1024;
 const PAGE: usize = 4096;
 const PAINT: u64 = 0xC5C5_C5C5_C5C5_C5C5;
+/// Readable words above the first frame, for thunks that forward more arguments
+/// than a call had.
+const HEADROOM: usize = 256;
 /// A clean stretch this long is the end of what was used: every page of a
 /// larger frame is probed by `__chkstk`.
 const CLEAN: usize = 2 * PAGE;
@@ -48,7 +51,7 @@ impl KernelStack {
         };
         // SAFETY: the range is mapped, writable and not in use.
         unsafe {
-            let words = (STACK_SIZE - 2 * PAGE) / 8;
+            let words = (STACK_SIZE - HEADROOM - 2 * PAGE) / 8;
             std::slice::from_raw_parts_mut(stack.bottom() as *mut u64, words).fill(PAINT);
         }
         stack
@@ -65,11 +68,11 @@ impl KernelStack {
 
     /// Where the stack starts to grow down from.
     pub(super) fn top(&self) -> usize {
-        self.base + STACK_SIZE
+        self.base + STACK_SIZE - HEADROOM
     }
 
     pub(super) fn contains(&self, address: usize) -> bool {
-        (self.base..self.top()).contains(&address)
+        (self.base..self.base + STACK_SIZE).contains(&address)
     }
 
     /// Whether `address` is in the guard page.

@@ -50,3 +50,31 @@ pub type F1 = extern "efiapi" fn(u64) -> u64;
 pub type F2 = extern "efiapi" fn(u64, u64) -> u64;
 pub type F3 = extern "efiapi" fn(u64, u64, u64) -> u64;
 pub type F5 = extern "efiapi" fn(u64, u64, u64, u64, u64) -> u64;
+
+/// Calls an import as the driver would, with the given arguments.
+pub extern "efiapi" fn forward(f: F5, a: u64, b: u64, c: u64, d: u64, e: u64) -> u64 {
+    f(a, b, c, d, e)
+}
+
+pub fn call(m: &Machine, irql: Irql, name: &str, args: &[u64]) -> Result<u64, BugCheck> {
+    let args: Vec<u64> = [import(m, name)]
+        .into_iter()
+        .chain(args.iter().copied())
+        .collect();
+    drive(m, irql, forward as *const (), &args)
+}
+
+#[track_caller]
+pub fn call_stopped(irql: Irql, name: &str, args: &[u64], rule: Rule) -> BugCheck {
+    let m = machine();
+    let args: Vec<u64> = [import(&m, name)]
+        .into_iter()
+        .chain(args.iter().copied())
+        .collect();
+    stopped(&m, irql, forward as *const (), &args, rule)
+}
+
+/// A variable that outlives the test: driver code may be parked on it.
+pub fn leaked(value: u64) -> u64 {
+    Box::leak(Box::new(value)) as *mut u64 as u64
+}

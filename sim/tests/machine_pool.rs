@@ -1,0 +1,146 @@
+//! Pool: what is allocated, and what is done to it.
+
+mod machine_support;
+
+use machine_support::*;
+use ndis_sim::{Irql, Machine, report::rules};
+
+const NON_PAGED: u64 = 0x40;
+const PAGED: u64 = 0x100;
+const TAG: u64 = u32::from_le_bytes(*b"tseT") as u64;
+
+#[test]
+fn pool_is_zeroed_aligned_and_counted() {
+    let m = machine();
+    for len in [1u64, 15, 64, 4096, 10_000] {
+        let p = call(
+            &m,
+            Irql::DISPATCH,
+            "ExAllocatePool2",
+            &[NON_PAGED, len, TAG],
+        )
+        .unwrap();
+        assert_eq!(p % if len >= 4096 { 4096 } else { 16 }, 0);
+        // SAFETY: the block was just allocated with that length.
+        let bytes = unsafe { std::slice::from_raw_parts(p as *const u8, len as usize) };
+        assert!(bytes.iter().all(|b| *b == 0));
+        assert_eq!(m.kernel().pool.usage()[&(TAG as u32)], (1, len as usize));
+        call(&m, Irql::DISPATCH, "ExFreePoolWithTag", &[p, TAG]).unwrap();
+    }
+    assert!(m.kernel().pool.usage().is_empty());
+    assert_eq!(m.kernel().pool.allocations(), 5);
+}
+
+#[test]
+fn pool_rules_are_checked() {
+    let rule = rules::POOL_TAG;
+    call_stopped(Irql::PASSIVE, "ExAllocatePool2", &[NON_PAGED, 8, 0], rule);
+    call_stopped(Irql::PASSIVE, "ExAllocatePool2", &[NON_PAGED, 0, TAG], rule);
+    call_stopped(Irql::PASSIVE, "ExAllocatePool2", &[0, 8, TAG], rule);
+    call_stopped(
+        Irql::PASSIVE,
+        "ExAllocatePool2",
+        &[NON_PAGED | PAGED, 8, TAG],
+        rule,
+    );
+    call_stopped(
+        Irql::DISPATCH,
+        "ExAllocatePool2",
+        &[PAGED, 8, TAG],
+        rules::IRQL,
+    );
+    call_stopped(Irql::PASSIVE, "ExFreePool", &[0x1000], rules::POOL_CALLER);
+}
+
+#[test]
+fn pool_allocation_can_be_made_to_fail() {
+    let m = machine();
+    m.faults().fail_next("ExAllocatePool2");
+    assert_eq!(
+        call(&m, Irql::PASSIVE, "ExAllocatePool2", &[NON_PAGED, 8, TAG]).unwrap(),
+        0
+    );
+    assert_ne!(
+        call(&m, Irql::PASSIVE, "ExAllocatePool2", &[NON_PAGED, 8, TAG]).unwrap(),
+        0
+    );
+}
+
+/// Allocates 24 bytes, writes one byte at `offset`, frees.
+extern "efiapi" fn overrun(allocate: F3, free: F1, offset: u64, twice: u64) -> u64 {
+    let p = allocate(NON_PAGED, 24, TAG);
+    if offset != 0 {
+        // SAFETY: none: the wild write is the point.
+        unsafe { (p.wrapping_add(offset) as *mut u8).write_volatile(1) };
+    }
+    free(p);
+    if twice != 0 {
+        free(p);
+    }
+    p
+}
+
+#[test]
+fn writes_around_a_block_are_seen_when_it_is_freed() {
+    for (offset, text) in [
+        (24u64, "byte 1 after"),
+        (87, "byte 64 after"),
+        (-1i64 as u64, "byte 1 before"),
+    ] {
+        let m = machine();
+        let [a, f] = imports(&m, ["ExAllocatePool2", "ExFreePool"]);
+        let check = stopped(
+            &m,
+            Irql::PASSIVE,
+            overrun as *const (),
+            &[a, f, offset, 0],
+            rules::POOL_CORRUPTION,
+        );
+        assert!(check.message().contains(text), "{check}");
+        assert!(check.message().contains("tag 'tseT'"), "{check}");
+    }
+}
+
+#[test]
+fn special_pool_faults_on_the_first_byte_beyond() {
+    for (offset, rule) in [(32u64, rules::PAGE_FAULT), (24, rules::POOL_CORRUPTION)] {
+        let m = Machine::builder().special_pool(true).build();
+        let [a, f] = imports(&m, ["ExAllocatePool2", "ExFreePool"]);
+        stopped(
+            &m,
+            Irql::PASSIVE,
+            overrun as *const (),
+            &[a, f, offset, 0],
+            rule,
+        );
+    }
+}
+
+#[test]
+fn double_frees_and_wrong_tags_are_seen() {
+    let m = machine();
+    let [a, f] = imports(&m, ["ExAllocatePool2", "ExFreePool"]);
+    let check = stopped(
+        &m,
+        Irql::PASSIVE,
+        overrun as *const (),
+        &[a, f, 0, 1],
+        rules::POOL_CALLER,
+    );
+    assert!(check.message().contains("already freed"), "{check}");
+    let m = machine();
+    let p = call(&m, Irql::PASSIVE, "ExAllocatePool2", &[NON_PAGED, 8, TAG]).unwrap();
+    let check = call(&m, Irql::PASSIVE, "ExFreePoolWithTag", &[p, TAG + 1]).unwrap_err();
+    assert_eq!(check.rule(), rules::POOL_CALLER);
+}
+
+#[test]
+fn late_writes_are_seen() {
+    let m = machine();
+    let [a, f] = imports(&m, ["ExAllocatePool2", "ExFreePool"]);
+    let p = drive(&m, Irql::PASSIVE, overrun as *const (), &[a, f, 0, 0]).unwrap();
+    assert_eq!(m.kernel().pool.damage(), None);
+    // SAFETY: the block is in quarantine, so still mapped.
+    unsafe { (p as *mut u8).write(1) };
+    assert!(m.kernel().pool.damage().unwrap().contains("freed block"));
+}
