@@ -100,8 +100,9 @@ pub unsafe extern "system" fn driver_entry(
     STATUS_SUCCESS
 }
 
-/// The handlers, for the version. Check-for-hang is not registered from NDIS 6.30 on: its page says
-/// that the periodic check must not be registered on low-power platforms, which such systems may be.
+/// The handlers. Virtual miniports "must set" CheckForHangHandlerEx "to NULL", for they "are not
+/// physical devices that can hang" (NDIS_MINIPORT_DRIVER_CHARACTERISTICS); a reset can be asked for
+/// all the same.
 fn characteristics(version: Version) -> NDIS_MINIPORT_DRIVER_CHARACTERISTICS {
     let mut of = NDIS_MINIPORT_DRIVER_CHARACTERISTICS::ZERO;
     of.Header = header(ObjectKind::MiniportDriverCharacteristics, version);
@@ -117,9 +118,6 @@ fn characteristics(version: Version) -> NDIS_MINIPORT_DRIVER_CHARACTERISTICS {
     of.SendNetBufferListsHandler = Some(handlers::send_net_buffer_lists);
     of.ReturnNetBufferListsHandler = Some(handlers::return_net_buffer_lists);
     of.CancelSendHandler = Some(handlers::cancel_send);
-    if version < Version::V6_30 {
-        of.CheckForHangHandlerEx = Some(handlers::check_for_hang);
-    }
     of.ResetHandlerEx = Some(handlers::reset);
     of.DevicePnPEventNotifyHandler = Some(handlers::device_pnp_event_notify);
     of.ShutdownHandlerEx = Some(handlers::shutdown);

@@ -164,13 +164,6 @@ pub unsafe extern "efiapi" fn cancel_send(context: NDIS_HANDLE, cancel_id: PVOID
     at_dispatch(false, |at| adapter.sender.cancel(cancel_id, at));
 }
 
-/// MiniportCheckForHangEx.
-pub unsafe extern "efiapi" fn check_for_hang(context: NDIS_HANDLE) -> BOOLEAN {
-    // SAFETY: a MiniportXxx call.
-    let adapter = unsafe { adapter(context) };
-    at_dispatch(false, |at| reset::hangs(adapter, at)).into()
-}
-
 /// MiniportResetEx.
 pub unsafe extern "efiapi" fn reset(
     context: NDIS_HANDLE,

@@ -11,12 +11,11 @@
 //! ```
 
 use alloc::{boxed::Box, vec::Vec};
-use core::sync::atomic::{AtomicU32, Ordering};
 
 use ipsec::{OutboundBurst, SaHandle, SendRequest};
 use ndis::{
     Completions, Dispatch, Dpc, Frame, FrameQueue, GatherError, InfoSlot, MiniportHandle,
-    NetBuffer, OutOfMemory, SendChain, SendNbl, SpinLock, try_box, try_with_capacity, try_zeroed,
+    NetBuffer, OutOfMemory, SendChain, SendNbl, SpinLock, try_with_capacity, try_zeroed,
 };
 use ndis_sys::{
     NDIS_IPSEC_OFFLOAD_V2_HEADER_NET_BUFFER_LIST_INFO_TRANSMIT as HeaderInfo,
@@ -50,10 +49,7 @@ struct Queue {
 pub struct Sender {
     queue: SpinLock<Queue>,
     pub dpc: Dpc,
-    contexts: SpinLock<Vec<Box<Context>>>,
-    /// Runs of the DPC, for check-for-hang.
-    progress: AtomicU32,
-    seen: AtomicU32,
+    contexts: SpinLock<Vec<Context>>,
 }
 
 /// What a burst works with; allocated when the adapter initializes, one per processor and one for
@@ -72,7 +68,7 @@ struct Batch {
 }
 
 impl Context {
-    fn new(capacity: usize) -> Result<Box<Self>, OutOfMemory> {
+    fn new(capacity: usize) -> Result<Self, OutOfMemory> {
         let mut batches = try_with_capacity(MAX_PORTS)?;
         for _ in 0..MAX_PORTS {
             batches.push(Batch {
@@ -80,7 +76,7 @@ impl Context {
                 filled: FrameQueue::new(),
             });
         }
-        try_box(Self {
+        Ok(Self {
             scratch: try_zeroed(capacity)?,
             batches,
         })
@@ -109,13 +105,11 @@ impl Sender {
             }),
             dpc: Dpc::uninitialized(),
             contexts: SpinLock::new(contexts),
-            progress: AtomicU32::new(0),
-            seen: AtomicU32::new(0),
         })
     }
 
     /// A context for an inline send. The last one is the DPC's, which can so always go on.
-    fn inline_context(&self, at: Dispatch<'_>) -> Option<Box<Context>> {
+    fn inline_context(&self, at: Dispatch<'_>) -> Option<Context> {
         let mut contexts = self.contexts.lock(at);
         if contexts.len() > 1 {
             contexts.pop()
@@ -125,11 +119,11 @@ impl Sender {
     }
 
     /// A context for the DPC.
-    fn dpc_context(&self, at: Dispatch<'_>) -> Option<Box<Context>> {
+    fn dpc_context(&self, at: Dispatch<'_>) -> Option<Context> {
         self.contexts.lock(at).pop()
     }
 
-    fn put_back(&self, context: Box<Context>, at: Dispatch<'_>) {
+    fn put_back(&self, context: Context, at: Dispatch<'_>) {
         // There was room for it before it was taken: this does not allocate.
         self.contexts.lock(at).push(context);
     }
@@ -153,13 +147,6 @@ impl Sender {
     /// How many lists are queued.
     pub fn queued(&self, at: Dispatch<'_>) -> usize {
         self.queue.lock(at).chain.len()
-    }
-
-    /// Whether the queue has not moved since the last time that this was asked.
-    pub fn hangs(&self, at: Dispatch<'_>) -> bool {
-        let progress = self.progress.load(Ordering::Relaxed);
-        let seen = self.seen.swap(progress, Ordering::Relaxed);
-        self.queue.lock(at).active && seen == progress && progress != 0
     }
 }
 
@@ -216,7 +203,6 @@ pub fn run_queue(adapter: &Adapter, at: Dispatch<'_>) {
         run(adapter, &mut chain, &mut context, at);
         sender.put_back(context, at);
     }
-    sender.progress.fetch_add(1, Ordering::Relaxed);
 
     let mut queue = sender.queue.lock(at);
     let refusal = adapter.state.refusal();

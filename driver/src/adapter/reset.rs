@@ -1,4 +1,4 @@
-//! MiniportResetEx and MiniportCheckForHangEx.
+//! MiniportResetEx.
 
 use ndis::Dispatch;
 use ndis_sys::{NDIS_STATUS, NDIS_STATUS_RESET_IN_PROGRESS, NDIS_STATUS_SUCCESS};
@@ -14,9 +14,4 @@ pub fn reset(adapter: &Adapter, at: Dispatch<'_>) -> NDIS_STATUS {
     adapter.receiver.purge(adapter, at);
     adapter.state.clear(Reason::Resetting);
     NDIS_STATUS_SUCCESS
-}
-
-/// True when the send queue has not moved since the last check.
-pub fn hangs(adapter: &Adapter, at: Dispatch<'_>) -> bool {
-    adapter.sender.hangs(at)
 }
