@@ -71,6 +71,16 @@ pub fn copy_tree(
     Ok(())
 }
 
+/// Copies a file together with its time of modification.
+pub fn copy_with_time(from: &Path, to: &Path) -> Result<()> {
+    let copied = || -> io::Result<()> {
+        copy(from, to)?;
+        let time = fs::metadata(from)?.modified()?;
+        fs::File::options().write(true).open(to)?.set_modified(time)
+    };
+    copied().with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))
+}
+
 /// For [`copy_tree`]: a copy of its own.
 pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
     fs::copy(from, to).map(drop)

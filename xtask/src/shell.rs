@@ -19,14 +19,17 @@ const TAIL_LINES: usize = 300;
 /// # Errors
 /// When it cannot be started or does not exit with 0; the message has the end of the output.
 pub fn run(command: &mut Command, step: &Step) -> Result<String> {
-    run_with(command, &mut |line| step.detail(line))
+    run_with(command, &mut |line| {
+        step.detail(line);
+        true
+    })
 }
 
-/// Runs `command`, hands every line of its output to `see`, and returns all of it.
+/// Runs `command`, hands every line of its output to `keep`, and returns those for which it says yes.
 ///
 /// # Errors
 /// As [`run`].
-pub fn run_with(command: &mut Command, see: &mut dyn FnMut(&str)) -> Result<String> {
+pub fn run_with(command: &mut Command, keep: &mut dyn FnMut(&str) -> bool) -> Result<String> {
     let shown = display(command);
     let (reader, writer) = io::pipe()?;
     let mut child = command
@@ -43,8 +46,9 @@ pub fn run_with(command: &mut Command, see: &mut dyn FnMut(&str)) -> Result<Stri
     let mut line = Vec::new();
     while reader.read_until(b'\n', &mut line)? != 0 {
         let text = String::from_utf8_lossy(&line);
-        see(&text);
-        output.push_str(&text);
+        if keep(&text) {
+            output.push_str(&text);
+        }
         line.clear();
     }
     check(&shown, child.wait()?, &output)?;

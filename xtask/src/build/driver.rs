@@ -19,6 +19,16 @@ use crate::{fsutil, paths, progress::Progress, shell};
 
 const PACKAGE: &str = "ipsecov2";
 
+/// How the lines begin by which cargo says that it is at work.
+const WORK: [&str; 6] = [
+    "Updating",
+    "Downloading",
+    "Downloaded",
+    "Blocking",
+    "Compiling",
+    "Checking",
+];
+
 /// A finished driver.
 pub struct Built {
     /// Its processor.
@@ -45,8 +55,8 @@ impl Build<'_> {
     /// Builds and checks the images.
     pub fn images(&self, ui: &Progress, archs: &[Arch]) -> Result<Vec<Built>> {
         let output = self.cargo(ui, "build", archs)?;
-        if let Some(warnings) = warnings(&output) {
-            ui.line(warnings);
+        if output.contains("warning: ") {
+            ui.line(output.trim_end());
         }
         archs.iter().map(|arch| finish(*arch)).collect()
     }
@@ -62,18 +72,21 @@ impl Build<'_> {
         let mut command = self.toolchain.cargo();
         command
             .current_dir(paths::root())
-            .arg("--config")
+            // Behind the subcommand, or cargo-clippy does not hand it on.
+            .args([subcommand, "--config"])
             .arg(&self.cargo_config.file)
-            .args([subcommand, "--locked", "--release", "--package", PACKAGE])
+            .args(["--locked", "--release", "--package", PACKAGE])
             .arg("--target-dir")
             .arg(&build)
             .env("WDKContentRoot", &self.kit.root)
             .env("CARGO_ENCODED_RUSTFLAGS", self.rustc_flags());
         for arch in archs {
-            let triple = arch.triple();
-            let variable = triple.replace('-', "_");
+            command.args(["--target", arch.triple()]);
+        }
+        // All of them always: cargo builds again what saw another environment.
+        for arch in Arch::ALL {
+            let variable = arch.triple().replace('-', "_");
             command
-                .args(["--target", triple])
                 .env(
                     format!("CARGO_TARGET_{}_LINKER", variable.to_uppercase()),
                     "rust-lld",
@@ -94,16 +107,11 @@ impl Build<'_> {
             _ => format!("building {PACKAGE}.sys for {names}"),
         };
         let output = shell::run_with(&mut command, &mut |line| {
-            let work = [
-                "Compiling ",
-                "Checking ",
-                "Downloading ",
-                "Updating ",
-                "Blocking ",
-            ];
-            if work.iter().any(|verb| line.trim_start().starts_with(verb)) {
+            let verb = line.split_whitespace().next().unwrap_or_default();
+            if WORK.contains(&verb) {
                 step.get_or_insert_with(|| ui.step(&what)).detail(line);
             }
+            !WORK.contains(&verb) && verb != "Finished"
         })?;
         if let Some(step) = step {
             step.done("");
@@ -146,26 +154,6 @@ impl Build<'_> {
             .with_context(|| format!("cannot create {}", link.display()))?;
         Ok(link)
     }
-}
-
-/// What cargo said beyond its list of crates, if it warned.
-fn warnings(output: &str) -> Option<String> {
-    let progress = [
-        "Compiling",
-        "Downloading",
-        "Downloaded",
-        "Blocking",
-        "Finished",
-    ];
-    let lines: Vec<&str> = output
-        .lines()
-        .filter(|line| {
-            let word = line.split_whitespace().next();
-            !word.is_some_and(|word| progress.contains(&word))
-        })
-        .collect();
-    let text = lines.join("\n");
-    text.contains("warning: ").then_some(text)
 }
 
 fn build_dir() -> PathBuf {

@@ -117,7 +117,9 @@ fn fill(
     for header in fsutil::entries(&sources.join("headers"))? {
         let name = header.file_name().unwrap_or_default();
         let folder = if name == "wdf.h" { &framework } else { &kernel };
-        fsutil::write(&folder.join(name), fsutil::read(&header)?)?;
+        // With the time of the source: a kit that is made again for more processors does not make what was
+        // read from the headers look old.
+        fsutil::copy_with_time(&header, &folder.join(name))?;
     }
 
     let lld = toolchain.lld()?;

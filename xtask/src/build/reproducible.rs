@@ -4,7 +4,7 @@ use std::{env, path::Path, process::Command};
 
 use anyhow::{Context, Result, bail};
 
-use super::{Arch, Built};
+use super::{Arch, Built, toolchain};
 use crate::{fsutil, paths, progress::Progress, shell};
 
 /// Builds a copy of the working tree, in a folder with another name, from nothing but its files, and
@@ -19,16 +19,22 @@ pub fn check(ui: &Progress, built: &[Built]) -> Result<()> {
         .context("cannot create a folder for the copy")?;
     let step = ui.step("building a copy of the working tree in another folder");
     copy_working_tree(copy.path())?;
-    let xtask = env::current_exe().context("cannot find this program")?;
-    for image in built {
-        shell::run(
-            Command::new(&xtask)
-                .args(["build", "--arch", image.arch.name()])
-                .current_dir(copy.path())
-                .env("CARGO_MANIFEST_DIR", copy.path().join("xtask")),
-            &step,
-        )?;
-    }
+    let archs: Vec<Arch> = built.iter().map(|image| image.arch).collect();
+    let toolchain = toolchain::prepare(ui, &archs)?;
+    let arch = match archs[..] {
+        [arch] => arch.name(),
+        _ => "all",
+    };
+    shell::run(
+        Command::new(env::current_exe().context("cannot find this program")?)
+            .args(["build", "--arch", arch])
+            .current_dir(copy.path())
+            .env("CARGO_MANIFEST_DIR", copy.path().join("xtask"))
+            // The same compiler: the libraries that it may have had to build are not what is in question.
+            .env("CARGO", &toolchain.cargo)
+            .env("RUSTC", &toolchain.rustc),
+        &step,
+    )?;
     for image in built {
         compare(image.arch, &image.path, copy.path())?;
     }
