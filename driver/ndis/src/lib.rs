@@ -42,6 +42,8 @@ mod oid;
 mod oob;
 mod pool;
 mod rundown;
+#[cfg(test)]
+mod tests;
 mod xstate;
 
 pub use config::{Configuration, Keyword};

@@ -109,7 +109,7 @@ mod tests {
     fn threads_drain_it_once() {
         extern crate std;
         use std::{sync::atomic::AtomicU32, thread};
-        for _ in 0..200 {
+        for _ in 0..30 {
             let rundown = Rundown::closed();
             rundown.open();
             let told = AtomicU32::new(0);
