@@ -182,8 +182,8 @@ impl Machine {
 
     /// Runs `f` on a processor at `irql` and waits for its result.
     ///
-    /// `cpu` is a processor number (modulo the count); `None` takes the next in
-    /// turn, or the current one on a processor thread. Jobs of one processor are serial, except
+    /// `cpu` is a processor number (modulo the count); `None` takes an
+    /// idle one, or the current one on a processor thread. Jobs of one processor are serial, except
     /// that a job which waits at PASSIVE_LEVEL lets others run. May be nested:
     /// on the same processor `f` runs at once, at a raised IRQL.
     ///
@@ -244,9 +244,15 @@ impl Machine {
     }
 
     fn post(&self, cpu: Option<usize>, irql: Irql, f: impl FnOnce() + Send + 'static) {
-        let n = cpu.unwrap_or_else(|| self.next.fetch_add(1, Ordering::Relaxed))
-            % self.processors.len();
-        self.processors[n].post(irql, Box::new(f));
+        let count = self.processors.len();
+        let n = cpu.unwrap_or_else(|| {
+            // In turn, but rather an idle one.
+            let first = self.next.fetch_add(1, Ordering::Relaxed);
+            (first..first + count)
+                .find(|n| self.processors[n % count].is_idle())
+                .unwrap_or(first)
+        });
+        self.processors[n % count].post(irql, Box::new(f));
     }
 
     /// Waits until no processor has anything to do. From outside of the

@@ -110,6 +110,11 @@ impl Processor {
         queue.dpcs.len() != before
     }
 
+    /// How many calls with a key are queued.
+    pub(crate) fn keyed_dpcs(&self) -> usize {
+        self.queue.lock().dpcs.iter().filter(|d| d.key != 0).count()
+    }
+
     /// Whether nothing runs here and nothing is queued.
     #[must_use]
     pub fn is_idle(&self) -> bool {

@@ -163,6 +163,14 @@ fn retire(machine: &Arc<Machine>, object: &Arc<object::Loaded>) -> Vec<Finding> 
     let last = machine.images().remove(object);
     let mut findings = machine.wdf().retire(object.object() as u64);
     if last {
+        let queued: usize = machine.processors().iter().map(|p| p.keyed_dpcs()).sum();
+        if queued != 0 {
+            let message = format!("{queued} DPCs were still queued");
+            findings.push(Finding {
+                rule: rules::PENDING_AT_UNLOAD,
+                message,
+            });
+        }
         findings.extend(machine.kernel().leaks());
         findings.extend(
             machine

@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub mod pe;
+
 use std::{sync::Arc, time::Duration};
 
 use ndis_sim::{BugCheck, Irql, Machine, Rule, exports::NTOSKRNL, gate};
