@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 
 use super::{
     Arch, allowlist, build_id,
@@ -112,7 +112,8 @@ impl Build<'_> {
                 step.get_or_insert_with(|| ui.step(&what)).detail(line);
             }
             !WORK.contains(&verb) && verb != "Finished"
-        })?;
+        })
+        .map_err(hint)?;
         if let Some(step) = step {
             step.done("");
         }
@@ -154,6 +155,14 @@ impl Build<'_> {
             .with_context(|| format!("cannot create {}", link.display()))?;
         Ok(link)
     }
+}
+
+/// The linker does not know of the lists.
+fn hint(error: Error) -> Error {
+    if format!("{error:#}").contains("undefined symbol") {
+        return error.context("a kernel function must be listed in xtask/kit/def to be called");
+    }
+    error
 }
 
 fn build_dir() -> PathBuf {

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use super::{
-    Arch,
+    Arch, KMDF,
     stamp::{self, Inputs},
     toolchain::Toolchain,
 };
@@ -22,8 +22,6 @@ use crate::{
 
 /// Newer than any WDK, so that the folder is not mistaken for one.
 const VERSION: &str = "10.0.99999.0";
-/// As in `[workspace.metadata.wdk.driver-model]`.
-const KMDF: &str = "1.33";
 
 /// A WDK, real or not.
 pub struct Kit {
@@ -104,7 +102,8 @@ fn fill(
 ) -> Result<()> {
     let include = draft.join("Include");
     let kernel = include.join(VERSION).join("km");
-    let framework = include.join("wdf/kmdf").join(KMDF);
+    let version = format!("{}.{}", KMDF.0, KMDF.1);
+    let framework = include.join("wdf/kmdf").join(&version);
     // wdk-build wants these to be there.
     for folder in [
         &kernel.join("crt"),
@@ -130,7 +129,7 @@ fn fill(
             Arch::Arm64 => "ARM64",
         };
         let kernel = draft.join("Lib").join(VERSION).join("km").join(folder);
-        let framework = draft.join("Lib/wdf/kmdf").join(folder).join(KMDF);
+        let framework = draft.join("Lib/wdf/kmdf").join(folder).join(&version);
         fsutil::create_dir(&kernel)?;
         fsutil::create_dir(&framework)?;
         let library = |inputs: &[String], output: PathBuf| {

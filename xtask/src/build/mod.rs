@@ -23,6 +23,9 @@ pub use reproducible::check as check_reproducible;
 
 use crate::{fsutil, paths, progress::Progress};
 
+/// The KMDF version, major and minor, as in `[workspace.metadata.wdk.driver-model]`.
+const KMDF: (u32, u32) = (1, 33);
+
 /// A processor that the driver is built for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Arch {
@@ -107,4 +110,30 @@ fn lock(ui: &Progress) -> Result<File> {
         step.done("");
     }
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kit_and_check_have_the_framework_version_of_the_workspace() {
+        let manifest = fsutil::read_text(&paths::root().join("Cargo.toml")).unwrap();
+        for (key, value) in [
+            ("kmdf-version-major", KMDF.0),
+            ("target-kmdf-version-minor", KMDF.1),
+        ] {
+            assert!(manifest.contains(&format!("\n{key} = {value}\n")), "{key}");
+        }
+        let stub = paths::kit_sources()
+            .join("stub")
+            .join("wdf_driver_entry.rs");
+        let stub = fsutil::read_text(&stub).unwrap();
+        for (name, value) in [("KMDF_MAJOR", KMDF.0), ("KMDF_MINOR", KMDF.1)] {
+            assert!(
+                stub.contains(&format!("const {name}: u32 = {value};")),
+                "{name}"
+            );
+        }
+    }
 }

@@ -17,7 +17,7 @@ use object::{
 };
 
 use super::{
-    Arch,
+    Arch, KMDF,
     allowlist::{self, Library},
 };
 
@@ -178,8 +178,6 @@ fn section_faults(image: &PeFile64<'_>) -> Vec<String> {
     faults
 }
 
-/// The framework version of `[workspace.metadata.wdk.driver-model]`.
-const KMDF: (u32, u32) = (1, 33);
 const COMPONENT: &str = "KmdfLibrary";
 
 /// Looks for the structure by which the KMDF entry code asks for the framework (WDF_BIND_INFO: size, name,
