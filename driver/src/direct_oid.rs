@@ -23,7 +23,12 @@ pub fn handle(adapter: &Adapter, request: OidRequest<'_>, at: Dispatch<'_>) -> A
         return request.refuse(NDIS_STATUS_NOT_ACCEPTED);
     }
     if request.verb() != Verb::Set {
-        return request.refuse(NDIS_STATUS_NOT_SUPPORTED);
+        // None of them can be queried. DELETE_SA must not end with NOT_SUPPORTED (see `delete`).
+        let status = match request.oid() {
+            OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA => NDIS_STATUS_NOT_ACCEPTED,
+            _ => NDIS_STATUS_NOT_SUPPORTED,
+        };
+        return request.refuse(status);
     }
     // From NDIS 6.30 on ADD_SA_EX takes the place of ADD_SA.
     let extended = adapter.version >= Version::V6_30;
@@ -129,7 +134,7 @@ fn add_list(adapter: &Adapter, mut request: OidRequest<'_>, at: Dispatch<'_>) ->
     }
     let (mut added, mut failure) = (false, NDIS_STATUS_INVALID_PARAMETER);
     let mut first_failure = true;
-    let result = with_simd(at, |simd| {
+    let result = with_simd(adapter.features, at, |simd| {
         let mut next = Some(0);
         // The walk of above again, now with the handles written on the way.
         let mut left = length.checked_div(SIZE).unwrap_or(0).saturating_add(1);
@@ -185,7 +190,7 @@ fn add_extended(adapter: &Adapter, mut request: OidRequest<'_>, at: Dispatch<'_>
     if length < SIZE {
         return request.too_short(SIZE);
     }
-    let result = with_simd(at, |simd| {
+    let result = with_simd(adapter.features, at, |simd| {
         add_one(
             adapter,
             request.input_mut(),

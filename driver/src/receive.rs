@@ -97,7 +97,7 @@ fn open(adapter: &Adapter, mut frames: FrameQueue, at: Dispatch<'_>) -> FrameQue
     // The bracket is opened only when there is something that a packet could match.
     if current.any_receives() && adapter.engine.sa_count() != 0 {
         // When the state cannot be saved, the frames go up as they are: no flag says otherwise.
-        let _ = with_simd(at, |simd| {
+        let _ = with_simd(adapter.features, at, |simd| {
             let mut burst = adapter.engine.inbound(simd);
             frames.for_each(|frame| {
                 let Some((family, at)) = ethernet::ip(frame.data()) else {

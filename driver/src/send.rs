@@ -255,7 +255,7 @@ fn run(adapter: &Adapter, chain: &mut SendChain, context: &mut Context, at: Disp
     let mut done = Completions::new(adapter.handle, at);
     if !wanted {
         burst.transmit(chain, context, &mut Sealer::NotWanted, &mut done);
-    } else if with_simd(at, |simd| {
+    } else if with_simd(adapter.features, at, |simd| {
         let mut sealer = adapter.engine.outbound(simd);
         burst.transmit(chain, context, &mut Sealer::Ready(&mut sealer), &mut done);
     })

@@ -5,7 +5,7 @@
 //! - **Ownership**: a list to send is a [`SendNbl`], which can be completed once and is completed
 //!   even when it is forgotten in a corner; a receive buffer is a [`Frame`], which goes home when it
 //!   is dropped; a request becomes [`Answered`] once.
-//! - **Extended processor state**: [`with_extended_state`] is the only bracket.
+//! - **Extended processor state**: [`ExtendedFeatures::with_state`] is the only bracket.
 //! - **Lifetime**: [`Rundown`] counts what is under way, [`Dpc`]s are retired before their context
 //!   goes.
 //!
@@ -62,4 +62,4 @@ pub use oid::{Answered, OidRequest, Verb, bytes_of, read, read_prefix};
 pub use oob::InfoSlot;
 pub use pool::NblPool;
 pub use rundown::{Drained, Rundown};
-pub use xstate::{ExtendedState, SaveFailed, with_extended_state};
+pub use xstate::{ExtendedFeatures, ExtendedState, SaveFailed};

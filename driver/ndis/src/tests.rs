@@ -432,11 +432,16 @@ fn locks_are_held_as_long_as_their_guards() {
     });
 }
 
+fn features() -> ExtendedFeatures {
+    // SAFETY: the fake kernel knows no level.
+    ExtendedFeatures::enabled(unsafe { Passive::assume() })
+}
+
 #[test]
 fn the_bracket_is_saved_and_restored_once() {
     kernel(|kernel| kernel.enabled_features = XSTATE_MASK_LEGACY | XSTATE_MASK_GSSE);
     let inside =
-        at(|at| with_extended_state(at, |_| kernel(|kernel| (kernel.saves, kernel.restores))));
+        at(|at| features().with_state(at, |_| kernel(|kernel| (kernel.saves, kernel.restores))));
     assert_eq!(inside, Ok((1, 0)));
     kernel(|kernel| assert_eq!((kernel.saves, kernel.restores), (1, 1)));
 }
@@ -444,7 +449,7 @@ fn the_bracket_is_saved_and_restored_once() {
 #[test]
 fn without_avx_there_is_nothing_to_save() {
     kernel(|kernel| kernel.enabled_features = XSTATE_MASK_LEGACY);
-    assert_eq!(at(|at| with_extended_state(at, |_| 7)), Ok(7));
+    assert_eq!(at(|at| features().with_state(at, |_| 7)), Ok(7));
     kernel(|kernel| assert_eq!((kernel.saves, kernel.restores), (0, 0)));
 }
 
@@ -455,7 +460,7 @@ fn nothing_runs_when_the_save_fails() {
         kernel.fail_save = true;
     });
     assert_eq!(
-        at(|at| with_extended_state(at, |_| unreachable!())),
+        at(|at| features().with_state(at, |_| unreachable!())),
         Err(SaveFailed) as Result<(), _>
     );
     kernel(|kernel| assert_eq!((kernel.saves, kernel.restores), (0, 0)));

@@ -9,8 +9,8 @@ use core::{
 
 use ipsec::Engine;
 use ndis::{
-    Dpc, Event, FramePool, MiniportHandle, NblPool, OutOfMemory, Passive, RaisedIrql, Rundown,
-    at_dispatch, try_box,
+    Dpc, Event, ExtendedFeatures, FramePool, MiniportHandle, NblPool, OutOfMemory, Passive,
+    RaisedIrql, Rundown, at_dispatch, try_box,
 };
 use ndis_sys::{
     ALL_PROCESSOR_GROUPS, KeQueryMaximumProcessorCountEx, NDIS_ERROR_CODE_OUT_OF_RESOURCES,
@@ -144,6 +144,7 @@ fn allocate(
         tx_drained: Event::uninitialized(),
         pause_legs: AtomicU32::new(0),
         offload: Offload::new(config.ipsec),
+        features: ExtendedFeatures::enabled(at),
         engine,
         stats: Stats::new(),
         frames,

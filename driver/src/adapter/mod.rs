@@ -20,7 +20,7 @@ pub mod state;
 use core::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 
 use ipsec::Engine;
-use ndis::{Event, FramePool, MiniportHandle, Rundown, Version};
+use ndis::{Event, ExtendedFeatures, FramePool, MiniportHandle, Rundown, Version};
 
 use crate::{
     config::Config,
@@ -53,6 +53,8 @@ pub struct Adapter {
     /// What a pause still waits for: its own call, `tx`, `rx`.
     pause_legs: AtomicU32,
     pub offload: Offload,
+    /// What the extended-state bracket saves.
+    pub features: ExtendedFeatures,
     pub engine: Engine,
     pub stats: Stats,
     pub frames: FramePool,
