@@ -1,0 +1,295 @@
+//! One burst of sends: locks, references and the extended-state bracket are taken once.
+
+use alloc::{boxed::Box, vec::Vec};
+
+use ipsec::SendRequest;
+use ndis::{
+    Completions, Dispatch, Frame, FrameQueue, InfoSlot, NetBuffer, OutOfMemory, SendChain, SendNbl,
+    try_with_capacity, try_zeroed,
+};
+use ndis_sys::{
+    NDIS_NET_BUFFER_LIST_8021Q_INFO_TAG_HEADER as TagInfo, NDIS_STATUS, NDIS_STATUS_FAILURE,
+    NDIS_STATUS_INVALID_LENGTH, NDIS_STATUS_RESOURCES, NDIS_STATUS_SUCCESS,
+};
+
+use super::{
+    BUDGET,
+    compose::{Sealer, compose, gather_status, send_request},
+};
+use crate::{
+    adapter::Adapter,
+    ethernet::{self, HEADER, MIN_FRAME, TAG},
+    offload,
+    simd::with_simd,
+    stats::{self, Tally},
+    wire::{MAX_PORTS, Routes},
+};
+
+/// Frames that a burst takes from a receiver's pool at a time.
+const FRAMES_AT_ONCE: usize = 16;
+
+/// What a burst works with; allocated when the adapter initializes, one per processor and one for
+/// the DPC.
+pub struct Context {
+    /// A frame that nobody takes is made here: it must succeed or fail as any other does.
+    scratch: Box<[u8]>,
+    /// By port number: the frames that the burst holds of each receiver.
+    batches: Vec<Batch>,
+}
+
+/// A receiver's frames within one burst: its locks are taken once.
+struct Batch {
+    free: FrameQueue,
+    filled: FrameQueue,
+}
+
+impl Context {
+    /// For frames of `capacity` bytes.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub fn new(capacity: usize) -> Result<Self, OutOfMemory> {
+        let mut batches = try_with_capacity(MAX_PORTS)?;
+        for _ in 0..MAX_PORTS {
+            batches.push(Batch {
+                free: FrameQueue::new(),
+                filled: FrameQueue::new(),
+            });
+        }
+        Ok(Self {
+            scratch: try_zeroed(capacity)?,
+            batches,
+        })
+    }
+}
+
+/// Sends up to [`BUDGET`] packets from the front of the chain, and completes what is done.
+pub fn run(adapter: &Adapter, chain: &mut SendChain, context: &mut Context, at: Dispatch<'_>) {
+    let current = adapter.offload.current();
+    let wanted = current.any_sends()
+        && chain.any_of_first(BUDGET, |nbl| {
+            !nbl.info(InfoSlot::IpsecV2).is_null() || !nbl.info(InfoSlot::IpsecV2Tunnel).is_null()
+        });
+    let mut burst = Burst {
+        adapter,
+        current,
+        routes: adapter.plug().map(|plug| plug.routes(at)),
+        at,
+        sent: Tally::default(),
+        errors: 0,
+        discards: 0,
+    };
+    let mut done = Completions::new(adapter.handle, at);
+    if !wanted {
+        burst.transmit(chain, context, &mut Sealer::NotWanted, &mut done);
+    } else if with_simd(adapter.features, at, |simd| {
+        let mut sealer = adapter.engine.outbound(simd);
+        burst.transmit(chain, context, &mut Sealer::Ready(&mut sealer), &mut done);
+    })
+    .is_err()
+    {
+        burst.transmit(chain, context, &mut Sealer::Unavailable, &mut done);
+    }
+    burst.end(context);
+    // `done` hands the lists back here, outside of the bracket and with no lock held.
+}
+
+/// One burst.
+struct Burst<'a> {
+    adapter: &'a Adapter,
+    current: offload::Current,
+    routes: Option<Routes<'a>>,
+    at: Dispatch<'a>,
+    sent: Tally,
+    errors: u64,
+    discards: u64,
+}
+
+impl Burst<'_> {
+    fn transmit(
+        &mut self,
+        chain: &mut SendChain,
+        context: &mut Context,
+        sealer: &mut Sealer<'_, '_>,
+        done: &mut Completions<'_>,
+    ) {
+        let mut budget = BUDGET;
+        while budget > 0 {
+            let Some(mut nbl) = chain.pop() else { return };
+            match self.transmit_list(&mut nbl, context, sealer, &mut budget) {
+                Progress::Done(status) => nbl.finish(status, done),
+                Progress::OutOfBudget => {
+                    chain.push_front(nbl);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Sends the packets of a list that are left. The first that fails ends the list with its status:
+    /// those before it are on the wire, those after it are not sent.
+    fn transmit_list(
+        &mut self,
+        nbl: &mut SendNbl,
+        context: &mut Context,
+        sealer: &mut Sealer<'_, '_>,
+        budget: &mut usize,
+    ) -> Progress {
+        let request = match sealer {
+            Sealer::NotWanted => None,
+            Sealer::Unavailable | Sealer::Ready(_) => send_request(nbl),
+        };
+        let tag = self.tag(nbl);
+        // A list without packets has nothing that could have been sent.
+        if nbl.net_buffers().next().is_none() {
+            *budget = budget.saturating_sub(1);
+            self.errors = self.errors.wrapping_add(1);
+            return Progress::Done(NDIS_STATUS_FAILURE);
+        }
+        while let Some(packet) = nbl.current() {
+            let Some(rest) = budget.checked_sub(1) else {
+                return Progress::OutOfBudget;
+            };
+            *budget = rest;
+            if let Err(status) = self.transmit_packet(packet, tag, request, context, sealer) {
+                let counter = if status == NDIS_STATUS_RESOURCES {
+                    &mut self.discards
+                } else {
+                    &mut self.errors
+                };
+                *counter = counter.wrapping_add(1);
+                return Progress::Done(status);
+            }
+            nbl.advance();
+        }
+        Progress::Done(NDIS_STATUS_SUCCESS)
+    }
+
+    fn transmit_packet(
+        &mut self,
+        packet: NetBuffer<'_>,
+        tag: Option<u16>,
+        request: Option<SendRequest>,
+        context: &mut Context,
+        sealer: &mut Sealer<'_, '_>,
+    ) -> Result<(), NDIS_STATUS> {
+        let mut head = [0; HEADER];
+        packet.peek(&mut head).map_err(gather_status)?;
+        let destination = ethernet::destination(&head).ok_or(NDIS_STATUS_FAILURE)?;
+        if packet.len() > self.adapter.max_packet(&head) {
+            return Err(NDIS_STATUS_INVALID_LENGTH);
+        }
+        let Context { scratch, batches } = context;
+        let longest = packet.len().saturating_add(TAG).max(MIN_FRAME);
+
+        let Some(routes) = &self.routes else {
+            return Err(NDIS_STATUS_FAILURE);
+        };
+        let mut takers = routes.takers(destination);
+        // The first taker with room: the packet goes into its buffer.
+        let first = takers.find_map(|(port, receiver)| {
+            let frame = batches.get_mut(port)?.frame(receiver, longest, self.at)?;
+            Some((port, frame))
+        });
+        let compose = |buffer: &mut [u8], sealer: &mut Sealer<'_, '_>| {
+            compose(buffer, packet, tag, request.as_ref(), self.current, sealer)
+        };
+        let length = match first {
+            None => compose(scratch, sealer)?,
+            Some((port, mut frame)) => {
+                let composed = compose(frame.buffer_mut(), sealer);
+                let batch = batches.get_mut(port).ok_or(NDIS_STATUS_FAILURE)?;
+                let length = match composed {
+                    Ok(length) => length,
+                    Err(status) => {
+                        batch.free.push_back(frame);
+                        return Err(status);
+                    }
+                };
+                frame.set_data(0, length);
+                // The others get a copy of what went onto the wire.
+                for (other, receiver) in takers {
+                    let Some(batch) = batches.get_mut(other) else {
+                        continue;
+                    };
+                    let Some(mut copy) = batch.frame(receiver, length, self.at) else {
+                        continue;
+                    };
+                    if let Some(to) = copy.buffer_mut().get_mut(..length) {
+                        to.copy_from_slice(frame.data());
+                        copy.set_data(0, length);
+                        batch.filled.push_back(copy);
+                    }
+                }
+                if let Some(batch) = batches.get_mut(port) {
+                    batch.filled.push_back(frame);
+                }
+                length
+            }
+        };
+        self.sent.count(ethernet::cast(destination), length);
+        Ok(())
+    }
+
+    /// The tag that out-of-band data or the adapter's VLAN asks for.
+    fn tag(&self, nbl: &SendNbl) -> Option<u16> {
+        let config = &self.adapter.config;
+        let info = TagInfo {
+            Bits: nbl.info(InfoSlot::Ieee8021Q).addr() as u32,
+        };
+        let priority = if config.priority {
+            info.get(TagInfo::UserPriority) as u16
+        } else {
+            0
+        };
+        let vlan = match (config.vlan, info.get(TagInfo::VlanId) as u16) {
+            (false, _) => 0,
+            (true, 0) => self.adapter.vlan_id(),
+            (true, vlan) => vlan,
+        };
+        (priority != 0 || vlan != 0).then_some(priority << 13 | vlan)
+    }
+
+    /// Hands the frames to their receivers, then lets go of the switch.
+    fn end(self, context: &mut Context) {
+        if let Some(routes) = &self.routes {
+            for (port, batch) in context.batches.iter_mut().enumerate() {
+                if batch.free.is_empty() && batch.filled.is_empty() {
+                    continue;
+                }
+                if let Some(receiver) = routes.adapter(port) {
+                    receiver.frames.give(batch.free.take(), self.at);
+                    receiver.receiver.deliver(batch.filled.take(), self.at);
+                }
+            }
+        }
+        let stats = &self.adapter.stats;
+        stats.sent.add(&self.sent);
+        stats::add(&stats.send_errors, self.errors);
+        stats::add(&stats.send_discards, self.discards);
+    }
+}
+
+enum Progress {
+    Done(NDIS_STATUS),
+    OutOfBudget,
+}
+
+impl Batch {
+    /// A frame of `receiver` for `length` bytes. None, counted there, when it is too small or has
+    /// none left.
+    fn frame(&mut self, receiver: &Adapter, length: usize, at: Dispatch<'_>) -> Option<Frame> {
+        if length > receiver.frames.capacity() {
+            stats::add(&receiver.stats.receive_errors, 1);
+            return None;
+        }
+        if self.free.is_empty() {
+            self.free.append(receiver.frames.take(FRAMES_AT_ONCE, at));
+        }
+        let frame = self.free.pop();
+        if frame.is_none() {
+            stats::add(&receiver.stats.receive_no_buffer, 1);
+        }
+        frame
+    }
+}

@@ -1,0 +1,184 @@
+//! The send path: each NET_BUFFER is gathered from its MDLs straight into the receive buffer of the
+//! first adapter that takes the frame, tagged, sealed there in place, and copied for further takers.
+//!
+//! A call sends at most [`BUDGET`] packets; the rest goes into the adapter's queue, in order, for its
+//! DPC, and can be cancelled there. While the queue is not empty everything goes through it.
+//!
+//! ```text
+//!  MiniportSendNetBufferLists ---(queue idle)---> run ---> wire ---> receivers' queues
+//!         |                                        ^  |
+//!         +--(busy, or over budget)--> queue --DPC-+  +--> Completions --> NDIS
+//! ```
+
+mod burst;
+mod compose;
+
+use alloc::vec::Vec;
+
+use ndis::{
+    Dispatch, Dpc, InfoSlot, MiniportHandle, OutOfMemory, SendChain, SpinLock, try_with_capacity,
+};
+use ndis_sys::{NDIS_STATUS, NDIS_STATUS_FAILURE, NDIS_STATUS_SEND_ABORTED, PVOID};
+
+use crate::adapter::Adapter;
+use burst::{Context, run};
+
+/// Packets per call, or per run of the DPC.
+pub const BUDGET: usize = 128;
+
+/// What is waiting to be sent.
+struct Queue {
+    chain: SendChain,
+    /// The DPC is queued or running, and holds a reference on the adapter's send rundown.
+    active: bool,
+}
+
+/// The sending half of an adapter.
+pub struct Sender {
+    queue: SpinLock<Queue>,
+    pub dpc: Dpc,
+    contexts: SpinLock<Vec<Context>>,
+}
+
+impl Sender {
+    /// Allocates for `processors`, and frames of `capacity` bytes. The DPC is yet to be initialised.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub fn new(
+        adapter: MiniportHandle,
+        processors: usize,
+        capacity: usize,
+    ) -> Result<Self, OutOfMemory> {
+        let count = processors.saturating_add(1);
+        let mut contexts = try_with_capacity(count)?;
+        for _ in 0..count {
+            contexts.push(Context::new(capacity)?);
+        }
+        Ok(Self {
+            queue: SpinLock::new(Queue {
+                chain: SendChain::empty(adapter),
+                active: false,
+            }),
+            dpc: Dpc::uninitialized(),
+            contexts: SpinLock::new(contexts),
+        })
+    }
+
+    /// A context for an inline send. The last one is the DPC's, which can so always go on.
+    fn inline_context(&self, at: Dispatch<'_>) -> Option<Context> {
+        let mut contexts = self.contexts.lock(at);
+        if contexts.len() > 1 {
+            contexts.pop()
+        } else {
+            None
+        }
+    }
+
+    /// A context for the DPC.
+    fn dpc_context(&self, at: Dispatch<'_>) -> Option<Context> {
+        self.contexts.lock(at).pop()
+    }
+
+    fn put_back(&self, context: Context, at: Dispatch<'_>) {
+        // There was room for it before it was taken: this does not allocate.
+        self.contexts.lock(at).push(context);
+    }
+
+    /// Completes what is queued with `status`. What the DPC or an inline send works on goes out.
+    pub fn abort(&self, status: NDIS_STATUS, at: Dispatch<'_>) {
+        let chain = self.queue.lock(at).chain.take();
+        chain.complete(status, at);
+    }
+
+    /// MiniportCancelSend: completes what is queued under `id` with NDIS_STATUS_SEND_ABORTED.
+    pub fn cancel(&self, id: PVOID, at: Dispatch<'_>) {
+        let chain = self
+            .queue
+            .lock(at)
+            .chain
+            .extract(|nbl| nbl.info(InfoSlot::CancelId) == id);
+        chain.complete(NDIS_STATUS_SEND_ABORTED, at);
+    }
+
+    /// How many lists are queued.
+    pub fn queued(&self, at: Dispatch<'_>) -> usize {
+        self.queue.lock(at).chain.len()
+    }
+}
+
+/// MiniportSendNetBufferLists.
+pub fn send(adapter: &Adapter, mut chain: SendChain, at: Dispatch<'_>) {
+    // Covers this call, completions included, and then what it leaves in the queue.
+    if !adapter.tx.enter(1) {
+        chain.complete(adapter.state.refusal().unwrap_or(NDIS_STATUS_FAILURE), at);
+        return;
+    }
+    let sender = &adapter.sender;
+    if let Some(status) = adapter.state.refusal() {
+        chain.take().complete(status, at);
+    } else if sender.queue.lock(at).active {
+        // Order is kept by going behind what waits.
+    } else if let Some(mut context) = sender.inline_context(at) {
+        run(adapter, &mut chain, &mut context, at);
+        sender.put_back(context, at);
+    }
+    if enqueue(adapter, chain, at) {
+        adapter.leave_tx(1);
+    }
+}
+
+/// Puts what is left into the queue. Returns whether the caller keeps its reference: it goes to the
+/// DPC when this starts it.
+fn enqueue(adapter: &Adapter, chain: SendChain, at: Dispatch<'_>) -> bool {
+    if chain.is_empty() {
+        return true;
+    }
+    let sender = &adapter.sender;
+    let mut queue = sender.queue.lock(at);
+    // Asked under the lock: whoever refuses sends says so first and empties the queue then.
+    if let Some(status) = adapter.state.refusal() {
+        drop(queue);
+        chain.complete(status, at);
+        return true;
+    }
+    queue.chain.append(chain);
+    let started = !core::mem::replace(&mut queue.active, true);
+    drop(queue);
+    if started {
+        sender.dpc.queue();
+    }
+    !started
+}
+
+/// The DPC: one burst from the queue.
+pub fn run_queue(adapter: &Adapter, at: Dispatch<'_>) {
+    let sender = &adapter.sender;
+    let mut chain = sender.queue.lock(at).chain.split_front(BUDGET);
+    // Inline sends leave one context, and this DPC does not run twice at a time.
+    if let Some(mut context) = sender.dpc_context(at) {
+        run(adapter, &mut chain, &mut context, at);
+        sender.put_back(context, at);
+    }
+
+    let mut queue = sender.queue.lock(at);
+    let refusal = adapter.state.refusal();
+    if refusal.is_none() {
+        // What the budget did not reach goes back to the front.
+        let behind = queue.chain.take();
+        queue.chain = core::mem::replace(&mut chain, SendChain::empty(adapter.handle));
+        queue.chain.append(behind);
+    }
+    queue.active = !queue.chain.is_empty();
+    let again = queue.active;
+    drop(queue);
+    if let Some(status) = refusal {
+        chain.complete(status, at);
+    }
+    if again {
+        sender.dpc.queue();
+    } else {
+        // Last: a pause may be complete with this; halt waits for the DPC.
+        adapter.leave_tx(1);
+    }
+}
