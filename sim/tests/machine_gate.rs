@@ -139,6 +139,15 @@ fn the_violation_is_located_between_two_calls() {
             .contains("before its call of KeGetCurrentIrql"),
         "{check}"
     );
+    let text = check.to_string();
+    for part in [
+        "*** STOP: ExtendedProcessorState",
+        "Page: ",
+        "Processor 0, PASSIVE_LEVEL",
+        "in TestCallback",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
     // Callback, first import there and back, and the import that found it.
     assert_eq!(check.trail().len(), 4, "{check}");
 }
@@ -338,7 +347,7 @@ extern "efiapi" fn illegal() {
 
 #[unsafe(naked)]
 extern "efiapi" fn privileged() {
-    naked_asm!("mov rax, cr8", "ret")
+    naked_asm!("cli", "ret")
 }
 
 #[unsafe(naked)]
@@ -440,4 +449,29 @@ fn a_callback_that_never_returns_is_a_hang() {
         .build();
     let check = stopped(&m, Irql::PASSIVE, forever as *const (), &[], rules::HANG);
     assert!(check.message().contains("TestCallback"), "{check}");
+}
+
+#[test]
+fn the_irql_register_is_emulated() {
+    #[unsafe(naked)]
+    extern "efiapi" fn read() -> u64 {
+        naked_asm!("mov r9, cr8", "mov rax, r9", "ret")
+    }
+    #[unsafe(naked)]
+    extern "efiapi" fn raise() -> u64 {
+        naked_asm!("mov ecx, 2", "mov cr8, rcx", "mov rax, cr8", "ret")
+    }
+    let m = machine();
+    assert_eq!(drive(&m, Irql::APC, read as *const (), &[]).unwrap(), 1);
+    assert_eq!(
+        drive(&m, Irql::DISPATCH, raise as *const (), &[]).unwrap(),
+        2
+    );
+    stopped(
+        &m,
+        Irql::PASSIVE,
+        raise as *const (),
+        &[],
+        rules::IRQL_AT_RETURN,
+    );
 }

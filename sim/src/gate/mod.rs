@@ -8,6 +8,7 @@
 
 mod asm;
 mod context;
+mod emulate;
 mod stack;
 mod thunk;
 mod trap;

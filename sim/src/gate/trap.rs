@@ -7,6 +7,7 @@ use std::{
     sync::OnceLock,
 };
 
+use super::emulate;
 use crate::{
     processor,
     report::{rules, violation},
@@ -113,6 +114,7 @@ extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, context: *mut
     let (code, address) = unsafe { ((*info).si_code, (*info).si_addr() as usize) };
     let get = |r: c_int| registers[r as usize] as usize;
     let (rip, rsp) = (get(libc::REG_RIP), get(libc::REG_RSP));
+    let (write, rcx) = (get(libc::REG_ERR) & 2 != 0, get(libc::REG_RCX) as u64);
     let Some(cpu) = processor::try_current().filter(|c| c.thread().in_callback()) else {
         if code != libc::SI_TKILL {
             forward(signal, info, context);
@@ -124,8 +126,10 @@ extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, context: *mut
     if code == libc::SI_TKILL && !in_driver {
         return; // The thread parks itself at its next transition.
     }
-    let write = get(libc::REG_ERR) & 2 != 0;
-    let rcx = get(libc::REG_RCX) as u64;
+    let privileged = signal == libc::SIGSEGV && code == libc::SI_KERNEL && in_driver;
+    if privileged && code_at(rip).is_some_and(|c| emulate::cr8(&cpu, c, registers)) {
+        return;
+    }
     thread.fault.set(Some(Fault {
         signal,
         code,
@@ -140,6 +144,24 @@ extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, context: *mut
     registers[libc::REG_RSP as usize] = (((stack - CLEARANCE) & !15) - 8) as i64;
     registers[libc::REG_RIP as usize] = land as *const () as i64;
     registers[libc::REG_EFL as usize] &= !DIRECTION_FLAG;
+}
+
+/// The bytes of an instruction, if they can be read: asks the system, because a
+/// second fault within the handler would be the process' end.
+fn code_at(rip: usize) -> Option<[u8; 4]> {
+    let mut code = [0; 4];
+    let to = libc::iovec {
+        iov_base: code.as_mut_ptr().cast(),
+        iov_len: code.len(),
+    };
+    let from = libc::iovec {
+        iov_base: rip as *mut c_void,
+        iov_len: code.len(),
+    };
+    // SAFETY: the system checks the source; the target is our own array.
+    let n =
+        unsafe { libc::process_vm_readv(libc::getpid(), &raw const to, 1, &raw const from, 1, 0) };
+    (n == 4).then_some(code)
 }
 
 /// Hands a signal to whoever had it before.

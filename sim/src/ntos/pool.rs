@@ -332,15 +332,14 @@ impl Pool {
         self.state.lock().allocations
     }
 
-    /// Whether `address` is in a block that is allocated from paged pool.
+    /// Whether the block at `address` comes from paged pool.
     #[must_use]
     pub fn is_paged(&self, address: *const u8) -> bool {
-        let at = address as usize;
         self.state
             .lock()
             .live
-            .values()
-            .any(|b| b.paged && (b.address..b.address + b.len).contains(&at))
+            .get(&(address as usize))
+            .is_some_and(|b| b.paged)
     }
 
     /// Reports and forgets what is still allocated, and late writes.
