@@ -27,6 +27,7 @@ const WDF_DRIVER_MINIPORT_UNLOAD: usize = 201;
 /// `WdfDriverInitNoDispatchOverride` of WDF_DRIVER_INIT_FLAGS.
 const NO_DISPATCH_OVERRIDE: u32 = 2;
 
+/// UNICODE_STRING.
 #[repr(C)]
 pub struct UnicodeString {
     length: u16,
@@ -87,18 +88,25 @@ const _: () = {
     assert!(core::mem::offset_of!(DriverObject, driver_unload) == 104);
 };
 
+/// The framework's function table.
 #[unsafe(no_mangle)]
 pub static mut WdfFunctions_01033: *const WdfFunc = null();
+/// What the framework keeps for this driver.
 #[unsafe(no_mangle)]
 pub static mut WdfDriverGlobals: *mut DriverGlobals = null_mut();
+/// What `WdfDriverMiniportUnload` calls.
 #[unsafe(no_mangle)]
 pub static mut WdfDriverMiniportUnloadOverride: WdfFunc = None;
+/// Set by the framework when it is older than the driver asked for.
 #[unsafe(no_mangle)]
 pub static mut WdfClientVersionHigherThanFramework: u8 = 0;
+/// Length of the function table, corrected by an older framework.
 #[unsafe(no_mangle)]
 pub static mut WdfFunctionCount: u32 = FUNCTION_COUNT;
+/// Length of the table of structure sizes, corrected by an older framework.
 #[unsafe(no_mangle)]
 pub static mut WdfStructureCount: u32 = STRUCTURE_COUNT;
+/// The framework's structure sizes.
 #[unsafe(no_mangle)]
 pub static mut WdfStructures: *mut usize = null_mut();
 
@@ -189,9 +197,9 @@ pub unsafe extern "system" fn FxDriverEntry(
             DISPLACED_UNLOAD = (*driver).driver_unload;
             (*driver).driver_unload = Some(unload);
         } else if (*WdfDriverGlobals).driver_flags & NO_DISPATCH_OVERRIDE != 0 {
-            let unload: unsafe extern "system" fn(*mut DriverGlobals, *mut c_void) = miniport_unload;
+            type Unload = unsafe extern "system" fn(*mut DriverGlobals, *mut c_void);
             WdfDriverMiniportUnloadOverride =
-                Some(core::mem::transmute::<_, unsafe extern "system" fn()>(unload));
+                core::mem::transmute::<Option<Unload>, WdfFunc>(Some(miniport_unload));
         }
         status
     }
