@@ -17,10 +17,10 @@ use parking_lot::{Mutex, RwLock};
 use super::{
     Error,
     driver::DriverBlock,
-    lifecycle::Operation,
     misc::ErrorLogEntry,
     offload::Offloads,
     oid_path::OidQueue,
+    operation::Operation,
     protocol::{Open, OpenBlock, Protocol},
     status::StatusIndication,
 };

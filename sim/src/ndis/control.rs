@@ -12,7 +12,7 @@ use ndis_sys::{
 use super::{
     Error,
     adapter::{Adapter, AdapterState},
-    lifecycle, oid_path,
+    lifecycle, oid_path, reset,
 };
 use crate::Irql;
 
@@ -85,7 +85,7 @@ impl Adapter {
                 wanted: "a driver with MiniportResetEx",
             });
         }
-        status(self.run(None, Irql::PASSIVE, lifecycle::reset)?)
+        status(self.run(None, Irql::PASSIVE, reset::reset)?)
     }
 
     /// Disables the adapter: MiniportPause if it runs, then MiniportHaltEx and

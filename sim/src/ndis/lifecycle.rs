@@ -9,21 +9,16 @@ use std::{
 use ndis_sys::{
     NDIS_HALT_ACTION, NDIS_HANDLE, NDIS_MINIPORT_INIT_PARAMETERS, NDIS_MINIPORT_PAUSE_PARAMETERS,
     NDIS_MINIPORT_RESTART_PARAMETERS, NDIS_PAUSE_NDIS_INTERNAL, NDIS_RESTART_ATTRIBUTES,
-    NDIS_RESTART_GENERAL_ATTRIBUTES, NDIS_STATUS, NDIS_STATUS_FAILURE, NDIS_STATUS_HARD_ERRORS,
-    NDIS_STATUS_PENDING, NDIS_STATUS_RESET_END, NDIS_STATUS_RESET_IN_PROGRESS,
-    NDIS_STATUS_RESET_START, NDIS_STATUS_RESOURCES, NDIS_STATUS_SOFT_ERRORS, NDIS_STATUS_SUCCESS,
-    NET_DEVICE_PNP_EVENT, OID_802_3_MULTICAST_LIST, OID_GEN_CURRENT_LOOKAHEAD,
-    OID_GEN_CURRENT_PACKET_FILTER, OID_GEN_MINIPORT_RESTART_ATTRIBUTES, OID_OFFLOAD_ENCAPSULATION,
-    PVOID,
+    NDIS_RESTART_GENERAL_ATTRIBUTES, NDIS_STATUS, NDIS_STATUS_FAILURE, NDIS_STATUS_PENDING,
+    NDIS_STATUS_RESOURCES, NDIS_STATUS_SUCCESS, NET_DEVICE_PNP_EVENT,
+    OID_GEN_MINIPORT_RESTART_ATTRIBUTES, PVOID,
 };
-use parking_lot::{Condvar, Mutex};
 
 use super::{
     adapter::{AdapterBlock, AdapterState, Attributes},
     driver::handler,
-    header, oid_path, rules, send,
+    header, rules, send,
     state::{Owner, here},
-    status::StatusIndication,
     watch,
 };
 use crate::{
@@ -32,90 +27,8 @@ use crate::{
     guarded::{Fence, GuardedBuf},
     irql::Irql,
     machine::Machine,
-    processor,
     report::violation,
-    sync,
 };
-
-/// An operation that a handler may leave pending.
-#[derive(Default)]
-pub(super) struct Operation {
-    stage: Mutex<Stage>,
-    changed: Condvar,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Stage {
-    #[default]
-    Idle,
-    /// The handler runs.
-    Called,
-    /// The handler returned NDIS_STATUS_PENDING.
-    Pending,
-    /// Complete, with status and flag.
-    Complete(NDIS_STATUS, bool),
-}
-
-impl Operation {
-    /// Whether the operation was begun and is not complete.
-    pub(super) fn is_pending(&self) -> bool {
-        matches!(*self.stage.lock(), Stage::Called | Stage::Pending)
-    }
-
-    /// The miniport's completion; false when there is nothing to complete.
-    fn complete(&self, status: NDIS_STATUS, flag: bool) -> bool {
-        let mut stage = self.stage.lock();
-        if !matches!(*stage, Stage::Called | Stage::Pending) {
-            return false;
-        }
-        *stage = Stage::Complete(status, flag);
-        self.changed.notify_all();
-        true
-    }
-
-    /// Calls the handler and waits for the operation's end.
-    fn perform(
-        &self,
-        machine: &Machine,
-        name: &'static str,
-        call: impl FnOnce() -> (NDIS_STATUS, bool),
-    ) -> (NDIS_STATUS, bool) {
-        *self.stage.lock() = Stage::Called;
-        let (status, flag) = call();
-        let mut stage = self.stage.lock();
-        let early = matches!(*stage, Stage::Complete(..));
-        if status != NDIS_STATUS_PENDING {
-            *stage = Stage::Idle;
-            drop(stage);
-            if early {
-                violation(
-                    rules::ADAPTER_STATE,
-                    format!("{name} returned {status:#010x} and the miniport completed it as well"),
-                );
-            }
-            return (status, flag);
-        }
-        if !early {
-            *stage = Stage::Pending;
-        }
-        drop(stage);
-        let done = sync::wait(
-            machine,
-            name,
-            &self.stage,
-            &self.changed,
-            None,
-            |stage| match *stage {
-                Stage::Complete(status, flag) => {
-                    *stage = Stage::Idle;
-                    Some((status, flag))
-                }
-                _ => None,
-            },
-        );
-        done.ok().flatten().unwrap_or((NDIS_STATUS_FAILURE, false))
-    }
-}
 
 pub(super) fn exports() -> Vec<Export> {
     let any = |name, f, arity| {
@@ -126,13 +39,11 @@ pub(super) fn exports() -> Vec<Export> {
     vec![
         any("NdisMPauseComplete", pause_complete as *const (), 1),
         any("NdisMRestartComplete", restart_complete as *const (), 2),
-        any("NdisMResetComplete", reset_complete as *const (), 3),
-        any("NdisMResetMiniport", reset_miniport as *const (), 1),
     ]
 }
 
 /// Structures for a handler, in memory of their own.
-fn parameters<T>(machine: &Machine, value: T) -> GuardedBuf {
+pub(super) fn parameters<T>(machine: &Machine, value: T) -> GuardedBuf {
     let buffer = GuardedBuf::with(machine.arc(), size_of::<T>(), 8, Fence::End);
     // SAFETY: the buffer has the size and the alignment.
     unsafe { buffer.as_ptr().cast::<T>().write(value) };
@@ -434,137 +345,6 @@ extern "efiapi" fn restart_complete(handle: NDIS_HANDLE, status: NDIS_STATUS) {
             );
         }
     });
-}
-
-/// MiniportResetEx, and what NDIS restores afterwards.
-pub(super) fn reset(machine: &Machine, adapter: &Arc<AdapterBlock>) -> NDIS_STATUS {
-    let f = handler!(adapter.driver, ResetHandlerEx);
-    if f.is_null() || adapter.reset.is_pending() {
-        return NDIS_STATUS_RESET_IN_PROGRESS;
-    }
-    tell(adapter, NDIS_STATUS_RESET_START);
-    let flag = parameters(machine, 0u64);
-    let (status, addressing) = adapter.reset.perform(machine, "MiniportResetEx", || {
-        // SAFETY: the driver's MiniportResetEx, with its arguments.
-        let status = unsafe {
-            gate::call(
-                "MiniportResetEx",
-                f,
-                &[adapter.context(), flag.as_ptr() as u64],
-            )
-        };
-        let addressing = flag.read(0, 1)[0] != 0;
-        let status = status as NDIS_STATUS;
-        if status == NDIS_STATUS_SUCCESS {
-            check_reset(machine, adapter);
-        }
-        (status, addressing)
-    });
-    let statuses = [
-        NDIS_STATUS_SUCCESS,
-        NDIS_STATUS_RESET_IN_PROGRESS,
-        NDIS_STATUS_SOFT_ERRORS,
-        NDIS_STATUS_HARD_ERRORS,
-    ];
-    if !statuses.contains(&status) {
-        violation(
-            rules::HANDLER_STATUS,
-            format!("MiniportResetEx ended with {status:#010x}"),
-        );
-    }
-    if addressing && status == NDIS_STATUS_SUCCESS {
-        restore(machine, adapter);
-    }
-    tell(adapter, NDIS_STATUS_RESET_END);
-    status
-}
-
-/// From NDIS 6.30 on a miniport completes its requests before the reset.
-fn check_reset(machine: &Machine, adapter: &AdapterBlock) {
-    if adapter.driver.version < (6, 30) {
-        return;
-    }
-    let sends = send::outstanding(machine, adapter);
-    let requests = adapter.oids.at_miniport();
-    if !sends.is_empty() || !requests.is_empty() {
-        violation(
-            rules::RESET_COMPLETE,
-            format!(
-                "the reset is complete with {} sends and {} OID requests pending",
-                sends.len(),
-                requests.len()
-            ),
-        );
-    }
-}
-
-extern "efiapi" fn reset_complete(handle: NDIS_HANDLE, status: NDIS_STATUS, addressing: u8) {
-    here(|machine, state| {
-        let adapter = state.adapter(handle as u64);
-        check_reset(machine, &adapter);
-        if !adapter.reset.complete(status, addressing != 0) {
-            violation(
-                rules::RESET_COMPLETE,
-                "NdisMResetComplete with no reset pending",
-            );
-        }
-    });
-}
-
-extern "efiapi" fn reset_miniport(handle: NDIS_HANDLE) {
-    here(|machine, state| {
-        let adapter = state.adapter(handle as u64);
-        machine.spawn(None, Irql::PASSIVE, move || {
-            reset(processor::current().machine(), &adapter);
-        });
-    });
-}
-
-/// Sets again what a reset has lost.
-fn restore(machine: &Machine, adapter: &Arc<AdapterBlock>) {
-    let filter = adapter.filter.lock().clone();
-    if filter.packet != 0 {
-        oid_path::set(
-            machine,
-            adapter,
-            OID_GEN_CURRENT_PACKET_FILTER,
-            &filter.packet.to_le_bytes(),
-        );
-    }
-    if !filter.multicast.is_empty() {
-        oid_path::set(
-            machine,
-            adapter,
-            OID_802_3_MULTICAST_LIST,
-            &filter.multicast.concat(),
-        );
-    }
-    if filter.lookahead != 0 {
-        oid_path::set(
-            machine,
-            adapter,
-            OID_GEN_CURRENT_LOOKAHEAD,
-            &filter.lookahead.to_le_bytes(),
-        );
-    }
-    if let Some(encapsulation) = filter.encapsulation {
-        oid_path::set(machine, adapter, OID_OFFLOAD_ENCAPSULATION, &encapsulation);
-    }
-}
-
-/// A status of NDIS's own to every protocol.
-fn tell(adapter: &AdapterBlock, code: NDIS_STATUS) {
-    let indication = StatusIndication {
-        code,
-        buffer: Vec::new(),
-        port: 0,
-        request_id: 0,
-        destination: 0,
-    };
-    let opens = adapter.opens.read().clone();
-    for open in opens {
-        open.protocol.status(&indication);
-    }
 }
 
 /// MiniportHaltEx.

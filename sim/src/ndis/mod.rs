@@ -9,6 +9,7 @@
 
 mod adapter;
 mod attributes;
+mod block;
 mod configuration;
 mod control;
 mod driver;
@@ -18,14 +19,21 @@ mod memory;
 mod miniport;
 mod misc;
 mod nbl;
+mod nbl_context;
 mod nbl_pool;
 mod net_buffer;
 mod offload;
 mod oid;
 mod oid_answers;
+mod oid_block;
 mod oid_path;
+mod operation;
+mod pool;
+mod prepared;
 mod protocol;
 mod receive;
+mod received;
+mod reset;
 pub mod rules;
 mod send;
 mod send_buffer;
@@ -44,9 +52,10 @@ pub use miniport::{LeakReport, Miniport, Package};
 pub use misc::ErrorLogEntry;
 pub use offload::{Offload, Offloads};
 pub use oid::{OidKind, OidRequest, OidResult, PendingOid};
+pub use prepared::{PreparedNbl, SentNbl};
 pub use protocol::{BindParameters, Collector, NdisLinkState, Open, Protocol, SendOptions};
-pub use receive::{Frame, ReceivedNbl};
-pub use send_buffer::{PreparedNbl, SendNb, SendNbl, SentNbl};
+pub use received::{Frame, ReceivedNbl};
+pub use send_buffer::{SendNb, SendNbl};
 pub use state::State;
 pub use status::StatusIndication;
 
@@ -110,10 +119,13 @@ pub fn exports() -> Vec<Export> {
         lifecycle::exports(),
         memory::exports(),
         misc::exports(),
+        nbl_context::exports(),
         nbl_pool::exports(),
         net_buffer::exports(),
         oid_path::exports(),
+        pool::exports(),
         receive::exports(),
+        reset::exports(),
         send::exports(),
         status::exports(),
         timer::exports(),

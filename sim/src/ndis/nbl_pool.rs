@@ -1,29 +1,26 @@
-//! Pools of NET_BUFFER_LISTs and NET_BUFFERs, and what is allocated from them.
+//! NET_BUFFER_LISTs and NET_BUFFERs that are allocated from pools.
 //!
 //! NDIS's own structures are larger than a driver's, so everything here is laid
 //! out by hand: a NET_BUFFER_LIST with room for every information slot of the
 //! simulated Windows, then the preallocated NET_BUFFER, then the context.
 
 use std::{
-    alloc::{Layout, alloc_zeroed, dealloc},
-    fmt, ptr,
+    ptr,
     sync::{
         Arc,
-        atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU8, AtomicU64, Ordering},
     },
 };
 
 use ndis_sys::{
-    MDL, NDIS_HANDLE, NDIS_STATUS, NDIS_STATUS_RESOURCES, NDIS_STATUS_SUCCESS, NET_BUFFER,
-    NET_BUFFER_LIST, NET_BUFFER_LIST_CONTEXT, NET_BUFFER_LIST_POOL_PARAMETERS,
-    NET_BUFFER_POOL_PARAMETERS, SIZE_T, ULONG, USHORT,
+    MDL, NDIS_HANDLE, NET_BUFFER, NET_BUFFER_LIST, NET_BUFFER_LIST_CONTEXT, SIZE_T, ULONG, USHORT,
 };
 use parking_lot::Mutex;
 
 use super::{
-    header,
-    memory::{mdl_for, mdl_size},
+    block::{Block, Data},
     nbl::Snapshot,
+    pool::{Kind, Pool, aligned, find_pool},
     rules,
     state::{Owner, State, here, required, what},
 };
@@ -32,39 +29,6 @@ use crate::{
     irql::Irql,
     report::violation,
 };
-
-/// A pool.
-pub(super) struct Pool {
-    pub(super) handle: u64,
-    pub(super) owner: Owner,
-    kind: Kind,
-    data_size: u32,
-    context_size: u16,
-    live: AtomicUsize,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Lists { with_buffer: bool },
-    Buffers,
-}
-
-impl Pool {
-    pub(super) fn live(&self) -> usize {
-        self.live.load(Ordering::Acquire)
-    }
-}
-
-impl fmt::Display for Pool {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let of = if self.kind == Kind::Buffers {
-            "NET_BUFFER"
-        } else {
-            "NET_BUFFER_LIST"
-        };
-        write!(f, "{of} pool {:#x}", self.handle)
-    }
-}
 
 /// Who may use a NET_BUFFER_LIST of a driver's pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,83 +89,9 @@ pub(super) struct NbRecord {
     _data: Option<Data>,
 }
 
-/// Context space that NdisAllocateNetBufferListContext added.
-pub(super) struct NblContext {
-    _block: Block,
-}
-
-/// Zeroed memory with guard bytes behind it.
-struct Block {
-    memory: *mut u8,
-    layout: Layout,
-    used: usize,
-}
-
-// SAFETY: owned memory.
-unsafe impl Send for Block {}
-// SAFETY: only read through a shared reference.
-unsafe impl Sync for Block {}
-
-const GUARD: u8 = 0xFD;
-const GUARD_LEN: usize = 16;
-
-impl Block {
-    fn new(used: usize) -> Option<Self> {
-        let layout = Layout::from_size_align(used + GUARD_LEN, 16).ok()?;
-        // SAFETY: the size is not 0; the guard lies within the allocation.
-        unsafe {
-            let memory = alloc_zeroed(layout);
-            if memory.is_null() {
-                return None;
-            }
-            ptr::write_bytes(memory.add(used), GUARD, GUARD_LEN);
-            Some(Self {
-                memory,
-                layout,
-                used,
-            })
-        }
-    }
-
-    fn is_intact(&self) -> bool {
-        // SAFETY: the guard lies within the allocation.
-        (0..GUARD_LEN).all(|i| unsafe { *self.memory.add(self.used + i) } == GUARD)
-    }
-}
-
-impl Drop for Block {
-    fn drop(&mut self) {
-        // SAFETY: allocated with this layout; poisoned for those who look later.
-        unsafe {
-            ptr::write_bytes(self.memory, 0xDD, self.used);
-            dealloc(self.memory, self.layout);
-        }
-    }
-}
-
-/// Data and its MDL, for pools with a DataSize.
-struct Data {
-    _bytes: Box<[u8]>,
-    mdl: Block,
-}
-
-impl Data {
-    fn new(len: u32) -> Option<Self> {
-        let mut bytes = vec![0; len as usize].into_boxed_slice();
-        let va = bytes.as_mut_ptr() as u64;
-        let mdl = Block::new(mdl_size(va, len))?;
-        // SAFETY: the block holds an MDL.
-        unsafe { mdl.memory.cast::<MDL>().write(mdl_for(va, len)) };
-        Some(Self { _bytes: bytes, mdl })
-    }
-}
-
 /// Bytes of a NET_BUFFER_LIST of NDIS 6.85: 28 information slots.
 pub(super) const NBL_SIZE: usize = 144 + 8 * 28;
 const _: () = assert!(NBL_SIZE.is_multiple_of(16) && NBL_SIZE >= size_of::<NET_BUFFER_LIST>());
-
-/// MEMORY_ALLOCATION_ALIGNMENT
-const ALIGNMENT: u16 = 16;
 
 pub(super) fn exports() -> Vec<Export> {
     let any = |name, f, arity| {
@@ -210,18 +100,6 @@ pub(super) fn exports() -> Vec<Export> {
             .irql_rule(rules::IRQL_NET_BUFFER)
     };
     vec![
-        any(
-            "NdisAllocateNetBufferListPool",
-            allocate_list_pool as *const (),
-            2,
-        ),
-        any("NdisFreeNetBufferListPool", free_list_pool as *const (), 1),
-        any(
-            "NdisAllocateNetBufferPool",
-            allocate_buffer_pool as *const (),
-            2,
-        ),
-        any("NdisFreeNetBufferPool", free_buffer_pool as *const (), 1),
         any("NdisAllocateNetBufferList", allocate_list as *const (), 3),
         any(
             "NdisAllocateNetBufferAndNetBufferList",
@@ -231,154 +109,8 @@ pub(super) fn exports() -> Vec<Export> {
         any("NdisFreeNetBufferList", free_list as *const (), 1),
         any("NdisAllocateNetBuffer", allocate_buffer as *const (), 4),
         any("NdisFreeNetBuffer", free_buffer as *const (), 1),
-        any(
-            "NdisAllocateNetBufferListContext",
-            allocate_context as *const (),
-            4,
-        ),
-        any("NdisFreeNetBufferListContext", free_context as *const (), 2),
         any("NdisGetPoolFromNetBufferList", pool_of_list as *const (), 1),
     ]
-}
-
-extern "efiapi" fn allocate_list_pool(
-    handle: NDIS_HANDLE,
-    parameters: *const NET_BUFFER_LIST_POOL_PARAMETERS,
-) -> NDIS_HANDLE {
-    required(parameters, "Parameters");
-    here(|machine, state| {
-        let owner = state.owner(handle as u64);
-        let version = state.driver_of(owner).map_or((6, 0), |d| d.version);
-        // SAFETY: checked for NULL; the header is checked before the rest is read.
-        let p = unsafe {
-            header::NBL_POOL_PARAMETERS.check(parameters, version);
-            parameters.read_unaligned()
-        };
-        if p.PoolTag == 0 {
-            violation(
-                rules::ALLOCATE_MEMORY,
-                "NdisAllocateNetBufferListPool without a PoolTag",
-            );
-        }
-        let with_buffer = p.fAllocateNetBuffer != 0;
-        if p.DataSize != 0 && !with_buffer {
-            violation(
-                rules::ALLOCATE_NET_BUFFER,
-                "a NET_BUFFER_LIST pool with DataSize needs fAllocateNetBuffer",
-            );
-        }
-        aligned(p.ContextSize, "ContextSize");
-        if machine.faults().hit("NdisAllocateNetBufferListPool") {
-            return ptr::null_mut();
-        }
-        add_pool(
-            state,
-            owner,
-            Kind::Lists { with_buffer },
-            p.DataSize,
-            p.ContextSize,
-        )
-    })
-}
-
-extern "efiapi" fn allocate_buffer_pool(
-    handle: NDIS_HANDLE,
-    parameters: *const NET_BUFFER_POOL_PARAMETERS,
-) -> NDIS_HANDLE {
-    required(parameters, "Parameters");
-    here(|machine, state| {
-        let owner = state.owner(handle as u64);
-        let version = state.driver_of(owner).map_or((6, 0), |d| d.version);
-        // SAFETY: checked for NULL; the header is checked before the rest is read.
-        let p = unsafe {
-            header::NB_POOL_PARAMETERS.check(parameters, version);
-            parameters.read_unaligned()
-        };
-        if p.PoolTag == 0 {
-            violation(
-                rules::ALLOCATE_MEMORY,
-                "NdisAllocateNetBufferPool without a PoolTag",
-            );
-        }
-        if machine.faults().hit("NdisAllocateNetBufferPool") {
-            return ptr::null_mut();
-        }
-        add_pool(state, owner, Kind::Buffers, p.DataSize, 0)
-    })
-}
-
-fn add_pool(
-    state: &State,
-    owner: Owner,
-    kind: Kind,
-    data_size: u32,
-    context_size: u16,
-) -> NDIS_HANDLE {
-    let handle = state.handle();
-    let live = AtomicUsize::new(0);
-    state.pools.insert(
-        handle,
-        Pool {
-            handle,
-            owner,
-            kind,
-            data_size,
-            context_size,
-            live,
-        }
-        .into(),
-    );
-    handle as NDIS_HANDLE
-}
-
-extern "efiapi" fn free_list_pool(handle: NDIS_HANDLE) {
-    free_pool(handle, true);
-}
-
-extern "efiapi" fn free_buffer_pool(handle: NDIS_HANDLE) {
-    free_pool(handle, false);
-}
-
-fn free_pool(handle: NDIS_HANDLE, lists: bool) {
-    here(|_, state| {
-        let pool = find_pool(state, handle, lists);
-        if pool.live() != 0 {
-            violation(
-                rules::ALLOCATE_NET_BUFFER,
-                format!(
-                    "{}: {} structures of {pool} are still allocated",
-                    what(),
-                    pool.live()
-                ),
-            );
-        }
-        state.pools.remove(pool.handle);
-    });
-}
-
-fn find_pool(state: &State, handle: NDIS_HANDLE, lists: bool) -> Arc<Pool> {
-    match state.pools.get(handle as u64) {
-        Some(pool) if (pool.kind != Kind::Buffers) == lists => pool,
-        _ => violation(
-            rules::HANDLE,
-            format!(
-                "{} got {handle:p}, which is no such pool's handle (any more)",
-                what()
-            ),
-        ),
-    }
-}
-
-fn aligned(size: u16, parameter: &str) {
-    if !size.is_multiple_of(ALIGNMENT) {
-        violation(
-            rules::ALLOCATE_NET_BUFFER,
-            format!(
-                "{}: {parameter} {size} is no multiple of MEMORY_ALLOCATION_ALIGNMENT",
-                what()
-            ),
-        );
-    }
 }
 
 /// The start of an MDL chain, for a new NET_BUFFER.
@@ -635,69 +367,6 @@ extern "efiapi" fn free_buffer(nb: *mut NET_BUFFER) {
             );
         };
         record.pool.live.fetch_sub(1, Ordering::AcqRel);
-    });
-}
-
-extern "efiapi" fn allocate_context(
-    nbl: *mut NET_BUFFER_LIST,
-    size: USHORT,
-    back_fill: USHORT,
-    _tag: ULONG,
-) -> NDIS_STATUS {
-    required(nbl, "NetBufferList");
-    aligned(size, "ContextSize");
-    aligned(back_fill, "ContextBackFill");
-    here(|machine, state| {
-        if machine.faults().hit("NdisAllocateNetBufferListContext") {
-            return NDIS_STATUS_RESOURCES;
-        }
-        // SAFETY: a NET_BUFFER_LIST by the page; the new block holds what is written.
-        unsafe {
-            let current = (*nbl).Context;
-            if !current.is_null() && (*current).Offset >= size {
-                (*current).Offset -= size;
-                return NDIS_STATUS_SUCCESS;
-            }
-            let room = size.saturating_add(back_fill);
-            let Some(block) = Block::new(size_of::<NET_BUFFER_LIST_CONTEXT>() + usize::from(room))
-            else {
-                return NDIS_STATUS_RESOURCES;
-            };
-            let context = block.memory.cast::<NET_BUFFER_LIST_CONTEXT>();
-            (*context).Next = current;
-            (*context).Size = room;
-            (*context).Offset = room - size;
-            (*nbl).Context = context;
-            state
-                .nbl_contexts
-                .insert(context as u64, NblContext { _block: block }.into());
-        }
-        NDIS_STATUS_SUCCESS
-    })
-}
-
-extern "efiapi" fn free_context(nbl: *mut NET_BUFFER_LIST, size: USHORT) {
-    required(nbl, "NetBufferList");
-    here(|_, state| {
-        // SAFETY: a NET_BUFFER_LIST by the page.
-        unsafe {
-            let context = (*nbl).Context;
-            if context.is_null() || (*context).Size - (*context).Offset < size {
-                violation(
-                    rules::ALLOCATE_NET_BUFFER,
-                    format!(
-                        "NdisFreeNetBufferListContext: {nbl:p} has no {size} bytes of context in use"
-                    ),
-                );
-            }
-            (*context).Offset += size;
-            if (*context).Offset == (*context).Size
-                && state.nbl_contexts.get(context as u64).is_some()
-            {
-                (*nbl).Context = (*context).Next;
-                state.nbl_contexts.remove(context as u64);
-            }
-        }
     });
 }
 

@@ -10,7 +10,8 @@ use parking_lot::{Condvar, Mutex};
 
 use super::{
     Error, oid_answers,
-    oid_path::{self, OidBlock, Path},
+    oid_block::{OidBlock, Path},
+    oid_path,
     protocol::Open,
 };
 use crate::{

@@ -19,7 +19,7 @@ use ndis_sys::{
 use super::{
     adapter::AdapterBlock,
     oid::{OidKind, OidRequest},
-    oid_path::OidBlock,
+    oid_block::OidBlock,
     protocol::OpenBlock,
 };
 

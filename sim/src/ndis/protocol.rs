@@ -15,8 +15,9 @@ use super::{
     Error,
     adapter::{Adapter, Filter},
     offload::Offloads,
-    receive::ReceivedNbl,
-    send_buffer::{PreparedNbl, SendNbl, SentNbl},
+    prepared::{PreparedNbl, SentNbl},
+    received::ReceivedNbl,
+    send_buffer::SendNbl,
     status::StatusIndication,
 };
 use crate::{Irql, machine::Machine, sync};
@@ -217,7 +218,7 @@ impl Open {
     /// The bug check that stopped the machine.
     pub fn return_nbls(&self, nbls: Vec<ReceivedNbl>, irql: Irql) -> Result<(), Error> {
         Ok(self.adapter().run(None, irql, move |_, adapter| {
-            super::receive::return_all(adapter, nbls);
+            super::received::return_all(adapter, nbls);
         })?)
     }
 }

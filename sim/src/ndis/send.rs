@@ -19,9 +19,9 @@ use parking_lot::Mutex;
 use super::{
     adapter::{AdapterBlock, AdapterState},
     driver::handler,
+    prepared::{PreparedNbl, SentNbl},
     protocol::OpenBlock,
     rules,
-    send_buffer::{PreparedNbl, SentNbl},
     state::{here, required},
 };
 use crate::{

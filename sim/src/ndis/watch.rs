@@ -9,9 +9,8 @@ use std::{
 use super::{
     adapter::{AdapterBlock, AdapterState},
     driver::handler,
-    lifecycle,
-    oid_path::OidBlock,
-    rules, send,
+    oid_block::OidBlock,
+    reset, rules, send,
 };
 use crate::{gate, irql::Irql, machine::Machine, report::violation_on};
 
@@ -145,7 +144,7 @@ fn check_for_hang(adapter: &Arc<AdapterBlock>) {
     // A BOOLEAN is the lowest byte of the result.
     if hung & 0xFF != 0 {
         let current = crate::processor::current();
-        lifecycle::reset(current.machine(), adapter);
+        reset::reset(current.machine(), adapter);
     }
 }
 

@@ -7,9 +7,15 @@
 //! Page". Stampinf's placeholders are filled in, so that the `.inx` template
 //! itself can be used.
 
+mod params;
+mod syntax;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
+
+use params::{check_param, install_value};
+use syntax::{Line, number};
 
 /// A problem in an INF file, with the line it was found on (0: the whole file).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,13 +117,6 @@ pub struct Install {
     pub kmdf: Option<(u32, u32)>,
 }
 
-#[derive(Clone, Debug)]
-struct Line {
-    number: usize,
-    key: Option<String>,
-    fields: Vec<String>,
-}
-
 /// A parsed INF file.
 #[derive(Clone, Debug)]
 pub struct Inf {
@@ -164,47 +163,7 @@ impl Inf {
         for (stamp, value) in STAMPS {
             text = text.replace(stamp, value);
         }
-        let mut sections: BTreeMap<String, Vec<Line>> = BTreeMap::new();
-        let mut current: Option<String> = None;
-        let mut pending = String::new();
-        let mut start = 0;
-        for (index, raw) in text.lines().enumerate() {
-            let number = index + 1;
-            let stripped = strip_comment(raw);
-            if pending.is_empty() {
-                start = number;
-            }
-            if let Some(more) = stripped.strip_suffix('\\') {
-                pending.push_str(more);
-                continue;
-            }
-            pending.push_str(stripped);
-            let line = std::mem::take(&mut pending);
-            let line = line.trim();
-            if line.is_empty() {
-                continue;
-            }
-            if let Some(rest) = line.strip_prefix('[') {
-                let Some(name) = rest.strip_suffix(']') else {
-                    return error(start, "a section name without its closing bracket");
-                };
-                let name = name.trim().to_ascii_lowercase();
-                if name.is_empty() {
-                    return error(start, "an empty section name");
-                }
-                sections.entry(name.clone()).or_default();
-                current = Some(name);
-                continue;
-            }
-            let Some(section) = &current else {
-                return error(start, "an entry before the first section");
-            };
-            let line = parse_line(start, line)?;
-            sections.get_mut(section).expect("entered above").push(line);
-        }
-        if !pending.is_empty() {
-            return error(start, "the last line is continued");
-        }
+        let sections = syntax::sections(&text)?;
         let mut inf = Self {
             sections,
             strings: BTreeMap::new(),
@@ -559,191 +518,4 @@ struct Entry {
     name: String,
     keep: bool,
     value: RegValue,
-}
-
-fn install_value(
-    entry: &Entry,
-    adapter: &mut Values,
-    params: &mut Vec<Param>,
-) -> Result<(), InfError> {
-    if entry.key.is_empty() {
-        if !(entry.keep && lookup(adapter, &entry.name).is_some()) {
-            set(adapter, &entry.name, entry.value.clone());
-        }
-        return Ok(());
-    }
-    let parts: Vec<&str> = entry.key.split('\\').collect();
-    let (name, of_enum) = match parts.as_slice() {
-        [ndi, key, name]
-            if ndi.eq_ignore_ascii_case("Ndi") && key.eq_ignore_ascii_case("Params") =>
-        {
-            (*name, false)
-        }
-        [ndi, key, name, list]
-            if ndi.eq_ignore_ascii_case("Ndi")
-                && key.eq_ignore_ascii_case("Params")
-                && list.eq_ignore_ascii_case("Enum") =>
-        {
-            (*name, true)
-        }
-        _ => return Ok(()),
-    };
-    let index = match params
-        .iter()
-        .position(|p| p.name.eq_ignore_ascii_case(name))
-    {
-        Some(index) => index,
-        None => {
-            params.push(Param {
-                name: name.to_owned(),
-                ..Param::default()
-            });
-            params.len() - 1
-        }
-    };
-    let param = &mut params[index];
-    let RegValue::Sz(text) = &entry.value else {
-        return error(entry.line, "an advanced property is described by strings");
-    };
-    if of_enum {
-        param.choices.push((entry.name.clone(), text.clone()));
-        return Ok(());
-    }
-    let integer = || {
-        text.parse::<u64>()
-            .or_else(|_| error(entry.line, format!("{text:?} is not a decimal number")))
-    };
-    match entry.name.to_ascii_lowercase().as_str() {
-        "paramdesc" => param.description.clone_from(text),
-        "type" => param.kind = text.to_ascii_lowercase(),
-        "default" => param.default = Some(text.clone()),
-        "optional" => param.optional = text == "1",
-        "min" => param.min = Some(integer()?),
-        "max" => param.max = Some(integer()?),
-        "step" | "base" | "limittext" | "uppercase" | "flag" | "helpfile" | "helpcontext" => {}
-        other => {
-            return error(
-                entry.line,
-                format!("{other:?} describes no advanced property"),
-            );
-        }
-    }
-    Ok(())
-}
-
-fn check_param(param: &Param) -> Result<(), InfError> {
-    let name = &param.name;
-    if param.description.is_empty() {
-        return error(0, format!("Ndi\\Params\\{name} has no ParamDesc"));
-    }
-    match param.kind.as_str() {
-        "enum" => {
-            if param.choices.is_empty() {
-                return error(0, format!("Ndi\\Params\\{name} is an enum without choices"));
-            }
-            match &param.default {
-                Some(default) if param.choices.iter().any(|(value, _)| value == default) => Ok(()),
-                Some(default) => error(
-                    0,
-                    format!("the default {default} of {name} is not one of its choices"),
-                ),
-                None if param.optional => Ok(()),
-                None => error(0, format!("Ndi\\Params\\{name} has no Default")),
-            }
-        }
-        "int" | "long" | "word" | "dword" => {
-            let default = match &param.default {
-                Some(default) => default
-                    .parse::<u64>()
-                    .or_else(|_| error(0, format!("the default of {name} is not a number")))?,
-                None if param.optional => return Ok(()),
-                None => return error(0, format!("Ndi\\Params\\{name} has no Default")),
-            };
-            let (Some(min), Some(max)) = (param.min, param.max) else {
-                return error(0, format!("Ndi\\Params\\{name} has no Min or no Max"));
-            };
-            if !(min..=max).contains(&default) {
-                return error(0, format!("the default of {name} is outside Min..Max"));
-            }
-            Ok(())
-        }
-        "edit" => Ok(()),
-        other => error(
-            0,
-            format!("Ndi\\Params\\{name} has the unknown Type {other:?}"),
-        ),
-    }
-}
-
-/// Cuts a comment off: a semicolon outside quotation marks starts one.
-fn strip_comment(line: &str) -> &str {
-    let mut quoted = false;
-    for (index, c) in line.char_indices() {
-        match c {
-            '"' => quoted = !quoted,
-            ';' if !quoted => return line[..index].trim_end(),
-            _ => {}
-        }
-    }
-    line.trim_end()
-}
-
-/// Splits `key = a, b, "c"`. A quotation mark within quotes is doubled.
-fn parse_line(number: usize, line: &str) -> Result<Line, InfError> {
-    let mut key = None;
-    let mut fields = Vec::new();
-    let mut field = String::new();
-    let mut quoted = false;
-    let mut was_quoted = false;
-    let mut chars = line.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '"' if quoted && chars.peek() == Some(&'"') => {
-                chars.next();
-                field.push('"');
-            }
-            '"' => {
-                quoted = !quoted;
-                was_quoted = true;
-            }
-            _ if quoted => field.push(c),
-            ',' => fields.push(end_field(&mut field, &mut was_quoted)),
-            '=' if key.is_none() && fields.is_empty() => {
-                key = Some(end_field(&mut field, &mut was_quoted));
-            }
-            c if c.is_whitespace() && (field.is_empty() || was_quoted) => {}
-            c => field.push(c),
-        }
-    }
-    if quoted {
-        return error(number, "a quotation mark without its partner");
-    }
-    fields.push(end_field(&mut field, &mut was_quoted));
-    if key.as_deref() == Some("") {
-        return error(number, "an entry without a name before `=`");
-    }
-    Ok(Line {
-        number,
-        key,
-        fields,
-    })
-}
-
-/// Blanks at the end count only within quotation marks.
-fn end_field(field: &mut String, was_quoted: &mut bool) -> String {
-    let field = std::mem::take(field);
-    if std::mem::take(was_quoted) {
-        field
-    } else {
-        field.trim_end().to_owned()
-    }
-}
-
-/// A number as INF files write it: decimal, or hexadecimal after `0x`.
-fn number(line: usize, text: &str) -> Result<u32, InfError> {
-    let parsed = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
-        Some(hex) => u32::from_str_radix(hex, 16),
-        None => text.parse(),
-    };
-    parsed.or_else(|_| error(line, format!("{text:?} is not a number")))
 }

@@ -1,0 +1,230 @@
+//! Each check, tripped by a driver that errs in that one way, is reported under
+//! the rule's public name.
+
+mod ndis_support;
+
+use std::time::Duration;
+
+use ndis_sim::{
+    Rule,
+    ndis::{Collector, Error, OidRequest, SendNbl, rules},
+    report::rules as machine_rules,
+};
+use ndis_support::*;
+use ndis_sys::*;
+
+fn all(cases: &[(Misdeed, Rule)]) {
+    for (misdeed, rule) in cases {
+        trips(*misdeed, *rule);
+    }
+}
+
+#[test]
+fn registration() {
+    all(&[
+        (Misdeed::OldRevision, rules::OBJECT_HEADER),
+        (Misdeed::NoPauseHandler, rules::CHARACTERISTICS),
+        (Misdeed::HangWithoutReset, rules::CHARACTERISTICS),
+        (Misdeed::NoDeregister, rules::DEREGISTER),
+        (Misdeed::DeregisterTwice, rules::DEREGISTER),
+    ]);
+}
+
+#[test]
+fn attributes() {
+    all(&[
+        (Misdeed::GeneralFirst, rules::ATTRIBUTES),
+        (Misdeed::NoGeneral, rules::ATTRIBUTES),
+        (Misdeed::OtherMedium, rules::ATTRIBUTES),
+        (Misdeed::OldGeneral, rules::OBJECT_HEADER),
+        (Misdeed::OldOffload, rules::OBJECT_HEADER),
+        (Misdeed::AttributesLate, rules::ATTRIBUTES),
+        (Misdeed::InitializePends, rules::HANDLER_STATUS),
+    ]);
+}
+
+#[test]
+fn objects() {
+    all(&[
+        (Misdeed::LeakConfiguration, rules::OPEN_CONFIGURATION),
+        (Misdeed::ReadClosed, rules::OPEN_CONFIGURATION),
+        (Misdeed::NoTag, rules::ALLOCATE_MEMORY),
+        (Misdeed::FreeTwice, rules::ALLOCATE_MEMORY),
+        (Misdeed::LeakMemory, rules::ALLOCATE_MEMORY),
+        (Misdeed::LeakMdl, rules::ALLOCATE_MDL),
+        (Misdeed::FreeMdlTwice, rules::ALLOCATE_MDL),
+        (Misdeed::LeakPool, rules::ALLOCATE_NET_BUFFER),
+        (Misdeed::FreePoolEarly, rules::ALLOCATE_NET_BUFFER),
+        (Misdeed::FreeListTwice, rules::ALLOCATE_NET_BUFFER),
+        (Misdeed::LeakTimer, rules::CANCEL_TIMER),
+        (Misdeed::FreeSetTimer, rules::CANCEL_TIMER),
+        (Misdeed::PeriodicAtDispatch, rules::PERIODIC_TIMER),
+        (Misdeed::LeakWorkItem, rules::IO_WORK_ITEM),
+        (Misdeed::QueueTwice, rules::IO_WORK_ITEM),
+        (Misdeed::FailAndLeak, rules::ALLOCATE_NET_BUFFER),
+        (Misdeed::BadHandle, rules::HANDLE),
+        (Misdeed::NullPointer, rules::POINTER),
+    ]);
+}
+
+#[test]
+fn irql() {
+    all(&[
+        (Misdeed::SleepAtDispatch, rules::IRQL_MINIPORT),
+        (Misdeed::ConfigurationAtDispatch, rules::IRQL_MISCELLANEOUS),
+        (Misdeed::CompleteAtDirql, rules::IRQL_SEND_RECEIVE),
+        (Misdeed::StatusAtDirql, rules::IRQL_STATUS),
+        (Misdeed::DispatchLie, rules::FLAGS_IRQL),
+    ]);
+}
+
+#[test]
+fn life() {
+    all(&[
+        (Misdeed::PauseFails, rules::PAUSE_RETURN),
+        (Misdeed::PauseEarly, rules::PAUSE_COMPLETE),
+        (Misdeed::PauseUnasked, rules::ADAPTER_STATE),
+        (Misdeed::RestartUnasked, rules::ADAPTER_STATE),
+        (Misdeed::RestartOdd, rules::HANDLER_STATUS),
+        (Misdeed::ResetUnasked, rules::RESET_COMPLETE),
+        (Misdeed::ResetOdd, rules::HANDLER_STATUS),
+        (Misdeed::IndicatePaused, rules::INDICATE_RECEIVE),
+        (Misdeed::StatusAfterHalt, rules::INDICATE_STATUS),
+    ]);
+}
+
+#[test]
+fn sends() {
+    all(&[
+        (Misdeed::CompleteTwice, rules::SEND_COMPLETE),
+        (Misdeed::OddStatus, rules::SEND_COMPLETE),
+        (Misdeed::ChangeData, rules::SEND_GEOMETRY),
+        (Misdeed::ChangeLength, rules::SEND_GEOMETRY),
+        (Misdeed::ChangeInfo, rules::SEND_GEOMETRY),
+        (Misdeed::ChangeMdl, rules::SEND_GEOMETRY),
+        (Misdeed::Overrun, machine_rules::PAGE_FAULT),
+    ]);
+}
+
+#[test]
+fn receives() {
+    all(&[
+        (Misdeed::IndicateTwice, rules::RECEIVE_OWNERSHIP),
+        (Misdeed::TouchIndicated, rules::RECEIVE_OWNERSHIP),
+        (Misdeed::FreeIndicated, rules::RECEIVE_OWNERSHIP),
+        (Misdeed::OtherSource, rules::INDICATE_RECEIVE),
+        (Misdeed::WrongCount, rules::INDICATE_RECEIVE),
+        (Misdeed::TooLong, rules::INDICATE_RECEIVE),
+        (Misdeed::IndicateSend, rules::INDICATE_RECEIVE),
+        (Misdeed::BadOffset, rules::NET_BUFFER_LIST),
+    ]);
+}
+
+#[test]
+fn requests() {
+    all(&[
+        (Misdeed::ReturnOddPending, rules::OID_COMPLETE),
+        (Misdeed::DeleteFails, rules::OID_COMPLETE),
+        (Misdeed::CompleteOidTwice, rules::OID_DOUBLE_COMPLETE),
+        (Misdeed::CompleteReturned, rules::OID_DOUBLE_COMPLETE),
+        (Misdeed::DirectOnRegular, rules::OID_DOUBLE_REQUEST),
+        (Misdeed::TooManyBytes, rules::OID_RESULT),
+        (Misdeed::PnpInOid, rules::PNP_EVENT_IN_OID),
+    ]);
+}
+
+#[test]
+fn status_indications() {
+    all(&[
+        (Misdeed::StatusOtherSource, rules::STATUS_INDICATION),
+        (Misdeed::ShortOffload, rules::STATUS_INDICATION),
+        (Misdeed::OldStatus, rules::OBJECT_HEADER),
+    ]);
+}
+
+/// A rig whose adapter runs, and a binding.
+fn running(
+    misdeed: Misdeed,
+    manual: bool,
+) -> (Rig, ndis_sim::ndis::Miniport, ndis_sim::ndis::Open) {
+    let rig = Rig::with(Plan::new((6, 30)).with(misdeed), manual);
+    let driver = rig.load().unwrap();
+    let adapter = driver.add_adapter(Rig::config()).unwrap();
+    let open = adapter.open(Collector::new()).unwrap();
+    receive_all(&open).unwrap();
+    (rig, driver, open)
+}
+
+fn rule_of(error: &Error) -> &'static str {
+    error
+        .bug_check()
+        .unwrap_or_else(|| panic!("{error}"))
+        .rule()
+        .name
+}
+
+#[test]
+fn a_short_answer_says_how_much_is_needed() {
+    let (_rig, _driver, open) = running(Misdeed::NeededTooSmall, false);
+    let error = open
+        .oid(OidRequest::query(OID_GEN_MAXIMUM_TOTAL_SIZE, 2))
+        .unwrap_err();
+    assert_eq!(rule_of(&error), "NdisOidRequestResult");
+}
+
+#[test]
+fn requests_and_sends_have_their_time() {
+    let (rig, _driver, open) = running(Misdeed::KeepOid, true);
+    let pending = open
+        .submit_oid(OidRequest::query(OID_GEN_XMIT_OK, 8))
+        .unwrap();
+    rig.machine.clock().advance(Duration::from_millis(11_900));
+    assert!(rig.machine.bug_check().is_none());
+    rig.machine.clock().advance(Duration::from_millis(200));
+    assert_eq!(
+        rule_of(&pending.wait(None).unwrap_err()),
+        "NdisTimedOidComplete"
+    );
+
+    let (rig, _driver, open) = running(Misdeed::KeepSend, true);
+    open.send(vec![SendNbl::new(frame(60))]).unwrap();
+    rig.machine.clock().advance(Duration::from_secs(29));
+    assert!(rig.machine.bug_check().is_none());
+    rig.machine.clock().advance(Duration::from_secs(3));
+    assert_eq!(
+        rig.machine.bug_check().unwrap().rule().name,
+        "NdisTimedDataSend"
+    );
+}
+
+#[test]
+fn nothing_is_in_use_after_halt() {
+    let (_rig, driver, open) = running(Misdeed::KeepOid, false);
+    let _pending = open
+        .submit_oid(OidRequest::query(OID_GEN_XMIT_OK, 8))
+        .unwrap();
+    let check = driver.unload().unwrap_err();
+    assert_eq!(check.rule(), rules::HALT, "{check}");
+    assert!(check.message().contains("Query request"), "{check}");
+
+    // A pause that forgets a send is wrong already.
+    let (_rig, driver, open) = running(Misdeed::KeepSend, false);
+    open.send(vec![SendNbl::new(frame(60))]).unwrap();
+    let check = driver.unload().unwrap_err();
+    assert_eq!(check.rule(), rules::PAUSE_COMPLETE, "{check}");
+}
+
+#[test]
+fn every_rule_has_a_page_and_a_name_of_its_own() {
+    let mut names: Vec<&str> = rules::ALL.iter().map(|r| r.name).collect();
+    assert!(
+        rules::ALL
+            .iter()
+            .all(|r| !r.page.is_empty() && !r.text.is_empty())
+    );
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), rules::ALL.len());
+    let complete = rules::OID_COMPLETE;
+    assert_eq!(complete.to_string(), "NdisOidComplete (0xC4, 0x91001)");
+}

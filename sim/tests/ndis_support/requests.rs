@@ -1,0 +1,145 @@
+//! OID requests of the loopback driver.
+
+use std::sync::atomic::Ordering::SeqCst;
+
+use ndis_sim::{Irql, ndis::header, processor};
+use ndis_sys::*;
+
+use super::driver::{Loop, Misdeed};
+use crate::ndis;
+
+pub unsafe extern "efiapi" fn oid(
+    context: NDIS_HANDLE,
+    request: *mut NDIS_OID_REQUEST,
+) -> NDIS_STATUS {
+    let adapter = Loop::of(context);
+    // SAFETY: NDIS's request; the member is there for every type.
+    let code = unsafe { (*request).DATA.Oid };
+    match code {
+        OID_GEN_CURRENT_PACKET_FILTER | OID_GEN_CURRENT_LOOKAHEAD => {
+            if adapter.plan.checks_hang {
+                adapter.plan.note("filter");
+            }
+            // SAFETY: a set request of this OID.
+            unsafe { (*request).DATA.SET_INFORMATION.BytesRead = 4 };
+            NDIS_STATUS_SUCCESS
+        }
+        OID_PNP_SET_POWER => NDIS_STATUS_SUCCESS,
+        // SAFETY: NDIS's request, a query.
+        OID_GEN_MAXIMUM_TOTAL_SIZE => unsafe {
+            answer(adapter, request, &adapter.largest.to_le_bytes())
+        },
+        OID_GEN_XMIT_OK => {
+            if adapter.does(Misdeed::PnpInOid) {
+                let mut event = [0u64; 21];
+                let header = header::PNP_EVENT_NOTIFICATION.header(adapter.plan.version);
+                // SAFETY: the array has room for the header.
+                unsafe {
+                    event
+                        .as_mut_ptr()
+                        .cast::<NDIS_OBJECT_HEADER>()
+                        .write(header)
+                };
+                ndis!(NdisMNetPnPEvent(adapter.handle, event.as_ptr()));
+            }
+            // SAFETY: as above.
+            let status =
+                unsafe { answer(adapter, request, &adapter.sent.load(SeqCst).to_le_bytes()) };
+            if !adapter.plan.pend_oids {
+                return status;
+            }
+            if adapter.does(Misdeed::KeepOid) {
+                adapter.kept.lock().unwrap().push_back(request as u64);
+                return NDIS_STATUS_PENDING;
+            }
+            pend(adapter, request, status)
+        }
+        _ => NDIS_STATUS_NOT_SUPPORTED,
+    }
+}
+
+/// Completes a request from elsewhere, before or after the handler returns.
+fn pend(adapter: &Loop, request: *mut NDIS_OID_REQUEST, status: NDIS_STATUS) -> NDIS_STATUS {
+    let handle = adapter.handle;
+    let status = match adapter.plan.misdeed {
+        Misdeed::ReturnOddPending => NDIS_STATUS_PENDING,
+        _ => status,
+    };
+    match adapter.plan.misdeed {
+        Misdeed::CompleteOidTwice => {
+            ndis!(NdisMOidRequestComplete(handle, request, status));
+            ndis!(NdisMOidRequestComplete(handle, request, status));
+        }
+        Misdeed::CompleteReturned => {
+            ndis!(NdisMOidRequestComplete(handle, request, status));
+            return NDIS_STATUS_SUCCESS;
+        }
+        Misdeed::DirectOnRegular => {
+            ndis!(NdisMDirectOidRequestComplete(handle, request, status));
+        }
+        _ => {
+            let request = request as u64;
+            let machine = processor::current().machine().arc();
+            machine.spawn(None, Irql::DISPATCH, move || {
+                let f = complete_oid as *const ();
+                // SAFETY: the function below, with its arguments.
+                unsafe { ndis_sim::gate::call("a DPC", f, &[handle, request, status as u64]) };
+            });
+        }
+    }
+    NDIS_STATUS_PENDING
+}
+
+extern "efiapi" fn complete_oid(handle: u64, request: u64, status: u64) {
+    ndis!(NdisMOidRequestComplete(handle, request, status));
+}
+
+/// Answers a query.
+///
+/// # Safety
+/// `request` is a query.
+unsafe fn answer(adapter: &Loop, request: *mut NDIS_OID_REQUEST, data: &[u8]) -> NDIS_STATUS {
+    // SAFETY: as the caller says; the buffer has the length that it says.
+    unsafe {
+        let query = &raw mut (*request).DATA.QUERY_INFORMATION;
+        if ((*query).InformationBufferLength as usize) < data.len() {
+            if !adapter.does(Misdeed::NeededTooSmall) {
+                (*query).BytesNeeded = data.len() as u32;
+            }
+            return NDIS_STATUS_BUFFER_TOO_SHORT;
+        }
+        std::ptr::copy_nonoverlapping(data.as_ptr(), (*query).InformationBuffer.cast(), data.len());
+        (*query).BytesWritten = data.len() as u32;
+        if adapter.does(Misdeed::TooManyBytes) {
+            (*query).BytesWritten = (*query).InformationBufferLength + 1;
+        }
+    }
+    NDIS_STATUS_SUCCESS
+}
+
+pub unsafe extern "efiapi" fn direct_oid(
+    context: NDIS_HANDLE,
+    _request: *mut NDIS_OID_REQUEST,
+) -> NDIS_STATUS {
+    let adapter = Loop::of(context);
+    if adapter.does(Misdeed::DeleteFails) {
+        return NDIS_STATUS_INVALID_PARAMETER;
+    }
+    NDIS_STATUS_SUCCESS
+}
+
+pub unsafe extern "efiapi" fn cancel_oid(context: NDIS_HANDLE, id: PVOID) {
+    let adapter = Loop::of(context);
+    adapter.plan.note("cancel oid");
+    let Some(request) = adapter.kept.lock().unwrap().pop_front() else {
+        return;
+    };
+    // SAFETY: the request is pending.
+    let pending = unsafe { (*(request as *const NDIS_OID_REQUEST)).RequestId };
+    assert_eq!(pending, id);
+    ndis!(NdisMOidRequestComplete(
+        adapter.handle,
+        request,
+        NDIS_STATUS_REQUEST_ABORTED
+    ));
+}
