@@ -56,6 +56,7 @@ fn objects() {
         (Misdeed::LeakPool, rules::ALLOCATE_NET_BUFFER),
         (Misdeed::FreePoolEarly, rules::ALLOCATE_NET_BUFFER),
         (Misdeed::FreeListTwice, rules::ALLOCATE_NET_BUFFER),
+        (Misdeed::WriteBehindContext, rules::BUFFER_OVERRUN),
         (Misdeed::LeakTimer, rules::CANCEL_TIMER),
         (Misdeed::FreeSetTimer, rules::CANCEL_TIMER),
         (Misdeed::PeriodicAtDispatch, rules::PERIODIC_TIMER),
@@ -74,6 +75,9 @@ fn irql() {
         (Misdeed::ConfigurationAtDispatch, rules::IRQL_MISCELLANEOUS),
         (Misdeed::CompleteAtDirql, rules::IRQL_SEND_RECEIVE),
         (Misdeed::StatusAtDirql, rules::IRQL_STATUS),
+        (Misdeed::CompleteOidAtDirql, rules::IRQL_OID),
+        (Misdeed::AllocateAtDirql, rules::IRQL_NET_BUFFER),
+        (Misdeed::SetTimerAtDirql, rules::IRQL_TIMER),
         (Misdeed::DispatchLie, rules::FLAGS_IRQL),
     ]);
 }
@@ -129,6 +133,7 @@ fn requests() {
         (Misdeed::CompleteReturned, rules::OID_DOUBLE_COMPLETE),
         (Misdeed::DirectOnRegular, rules::OID_DOUBLE_REQUEST),
         (Misdeed::TooManyBytes, rules::OID_RESULT),
+        (Misdeed::WriteBeforeBuffer, rules::BUFFER_OVERRUN),
         (Misdeed::PnpInOid, rules::PNP_EVENT_IN_OID),
     ]);
 }
@@ -188,13 +193,22 @@ fn requests_and_sends_have_their_time() {
 
     let (rig, _driver, open) = running(Misdeed::KeepSend, true);
     open.send(vec![SendNbl::new(frame(60))]).unwrap();
-    rig.machine.clock().advance(Duration::from_secs(29));
+    rig.machine.clock().advance(Duration::from_secs(21));
     assert!(rig.machine.bug_check().is_none());
     rig.machine.clock().advance(Duration::from_secs(3));
-    assert_eq!(
-        rig.machine.bug_check().unwrap().rule().name,
-        "NdisTimedDataSend"
-    );
+    let check = rig.machine.bug_check().unwrap();
+    assert_eq!(check.rule(), rules::TIMED_DATA_HANG, "{check}");
+
+    // One that is forgotten while others are completed.
+    let (rig, _driver, open) = running(Misdeed::KeepFirstSend, true);
+    for _ in 0..29 {
+        open.send(vec![SendNbl::new(frame(60))]).unwrap();
+        rig.machine.clock().advance(Duration::from_secs(1));
+    }
+    assert!(rig.machine.bug_check().is_none());
+    rig.machine.clock().advance(Duration::from_secs(3));
+    let check = rig.machine.bug_check().unwrap();
+    assert_eq!(check.rule(), rules::TIMED_DATA_SEND, "{check}");
 }
 
 #[test]

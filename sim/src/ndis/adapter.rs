@@ -6,6 +6,7 @@ use std::{
         Arc, Weak,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use ndis_sys::{
@@ -105,6 +106,8 @@ pub(super) struct AdapterBlock {
     pub(super) statuses: Mutex<Vec<StatusIndication>>,
     pub(super) hang_timer: Mutex<Option<TimerId>>,
     pub(super) watch_armed: AtomicBool,
+    /// When a send was completed last.
+    pub(super) last_completion: Mutex<Duration>,
 }
 
 /// What NDIS has merged from all bindings and set in the miniport.
@@ -155,6 +158,7 @@ impl AdapterBlock {
             statuses: Mutex::default(),
             hang_timer: Mutex::default(),
             watch_armed: AtomicBool::new(false),
+            last_completion: Mutex::default(),
         })
     }
 

@@ -43,8 +43,6 @@ rules! {
         "NET_BUFFER functions are called at IRQL <= DISPATCH_LEVEL.";
     IRQL_TIMER = "Irql_Timer_Function", "ndis-irql-timer-function",
         "Timer functions are called at IRQL <= DISPATCH_LEVEL.";
-    IRQL_SYNCH = "Irql_Synch_Function", "ndis-irql-synch-function",
-        "Synchronization functions are called at the IRQL that their pages give.";
     IRQL_MISCELLANEOUS = "Irql_Miscellaneous_Function", "ndis-irql-miscellaneous-function",
         "The other NDIS functions are called at the IRQL that their pages give.";
     FLAGS_IRQL = "DispatchIrqlTracking", "dispatch-irql-tracking",
@@ -73,8 +71,6 @@ rules! {
         "NdisMIndicateStatusEx is not called after MiniportHaltEx.";
     PNP_EVENT_IN_OID = "NdisMNetPnPEventInOIDRequest", "ndis-ndismnetpnpeventinoidrequest",
         "NdisMNetPnPEvent is not called in the context of an OID request.";
-    STALL_EXECUTION = "NdisStallExecution_Delay", "ndis-ndisstallexecution-delay",
-        "NdisStallExecution waits for at most 50 microseconds.";
 
     // The reference pages.
     HANDLE = "NdisHandle", "ndis-handles",
@@ -115,6 +111,4 @@ rules! {
         "A buffer of NDIS or of a protocol is not written outside of its bounds.";
     STATUS_INDICATION = "StatusIndication", "nf-ndis-ndismindicatestatusex",
         "A status indication is well formed, and its buffer fits the status.";
-    CANCEL = "MiniportCancelOidRequest", "nc-ndis-miniport_cancel_oid_request",
-        "A cancelled request is still completed, once.";
 }

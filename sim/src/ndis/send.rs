@@ -160,8 +160,9 @@ extern "efiapi" fn complete(handle: NDIS_HANDLE, first: *mut NET_BUFFER_LIST, fl
         "NdisMSendNetBufferListsComplete",
     );
     required(first, "NetBufferList");
-    here(|_, state| {
+    here(|machine, state| {
         let adapter = state.adapter(handle as u64);
+        *adapter.last_completion.lock() = machine.clock().now();
         // One protocol after the other, each with its own in the order of the chain.
         let mut by_open: BTreeMap<u64, (Arc<OpenBlock>, Vec<SentNbl>)> = BTreeMap::new();
         let mut next = first;

@@ -16,6 +16,8 @@ use crate::{gate, irql::Irql, machine::Machine, report::violation_on};
 
 /// NdisTimedOidComplete
 const OID_LIMIT: Duration = Duration::from_secs(12);
+/// NdisTimedDataHang
+const HANG_LIMIT: Duration = Duration::from_secs(22);
 /// NdisTimedDataSend
 const SEND_LIMIT: Duration = Duration::from_secs(30);
 /// How often outstanding sends are looked at.
@@ -89,14 +91,19 @@ fn look_later(machine: &Machine, adapter: &Arc<AdapterBlock>) {
             adapter.watch_armed.store(false, Ordering::Release);
             return;
         };
-        let age = machine.clock().now().saturating_sub(since);
-        if age > SEND_LIMIT {
-            let which = send::outstanding(machine, &adapter).join(", ");
-            let text = format!("{adapter} has not completed within {SEND_LIMIT:?}: {which}");
-            violation_on(machine, rules::TIMED_DATA_SEND, text);
+        let now = machine.clock().now();
+        let idle_since = since.max(*adapter.last_completion.lock());
+        let (rule, limit, what) = if now.saturating_sub(idle_since) > HANG_LIMIT {
+            (rules::TIMED_DATA_HANG, HANG_LIMIT, "completed no send")
+        } else if now.saturating_sub(since) > SEND_LIMIT {
+            (rules::TIMED_DATA_SEND, SEND_LIMIT, "not completed a send")
+        } else {
+            look_later(machine, &adapter);
             return;
-        }
-        look_later(machine, &adapter);
+        };
+        let which = send::outstanding(machine, &adapter).join(", ");
+        let text = format!("{adapter} has {what} for {limit:?}; it has {which}");
+        violation_on(machine, rule, text);
     });
 }
 

@@ -35,8 +35,10 @@ pub unsafe extern "efiapi" fn send(
                 (*nbl).Status = NDIS_STATUS_INVALID_DATA;
             }
         }
-        adapter.sent.fetch_add(1, SeqCst);
-        if adapter.does(Misdeed::KeepSend) {
+        let first = adapter.sent.fetch_add(1, SeqCst) == 0;
+        let keep =
+            adapter.does(Misdeed::KeepSend) || (first && adapter.does(Misdeed::KeepFirstSend));
+        if keep {
             adapter.kept.lock().unwrap().push_back(nbl as u64);
         } else {
             complete(adapter, nbl, flags);

@@ -40,6 +40,7 @@ pub enum Misdeed {
     LeakPool,
     FreePoolEarly,
     FreeListTwice,
+    WriteBehindContext,
     LeakTimer,
     FreeSetTimer,
     PeriodicAtDispatch,
@@ -53,6 +54,9 @@ pub enum Misdeed {
     ConfigurationAtDispatch,
     CompleteAtDirql,
     StatusAtDirql,
+    CompleteOidAtDirql,
+    AllocateAtDirql,
+    SetTimerAtDirql,
     // Life
     PauseFails,
     PauseEarly,
@@ -72,6 +76,7 @@ pub enum Misdeed {
     ChangeMdl,
     DispatchLie,
     KeepSend,
+    KeepFirstSend,
     Overrun,
     // Receives
     IndicateTwice,
@@ -90,6 +95,7 @@ pub enum Misdeed {
     DirectOnRegular,
     TooManyBytes,
     NeededTooSmall,
+    WriteBeforeBuffer,
     KeepOid,
     PnpInOid,
     // Status

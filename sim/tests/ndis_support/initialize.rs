@@ -248,6 +248,23 @@ pub unsafe extern "efiapi" fn initialize(
             ndis!(NdisFreeNetBufferList(nbl));
             ndis!(NdisFreeNetBufferList(nbl));
         }
+        Misdeed::WriteBehindContext => {
+            let nbl = ndis!(NdisAllocateNetBufferList(pool, 16, 0)) as *mut NET_BUFFER_LIST;
+            // SAFETY: one byte too far, within the simulator's guard bytes.
+            unsafe {
+                let context = (*nbl).Context;
+                context.add(1).cast::<u8>().add(16).write(0);
+            }
+            ndis!(NdisFreeNetBufferList(nbl));
+        }
+        Misdeed::AllocateAtDirql => {
+            let _raised = processor::current().raise(Irql::DIRQL);
+            ndis!(NdisAllocateNetBufferList(pool, 0, 0));
+        }
+        Misdeed::SetTimerAtDirql => {
+            let _raised = processor::current().raise(Irql::DIRQL);
+            ndis!(NdisCancelTimerObject(adapter.timer));
+        }
         Misdeed::FreePoolEarly => {
             let other = make_pool(handle);
             ndis!(NdisAllocateNetBufferList(other, 16, 16));

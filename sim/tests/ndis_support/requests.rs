@@ -74,6 +74,10 @@ fn pend(adapter: &Loop, request: *mut NDIS_OID_REQUEST, status: NDIS_STATUS) -> 
             ndis!(NdisMOidRequestComplete(handle, request, status));
             return NDIS_STATUS_SUCCESS;
         }
+        Misdeed::CompleteOidAtDirql => {
+            let _raised = processor::current().raise(Irql::DIRQL);
+            ndis!(NdisMOidRequestComplete(handle, request, status));
+        }
         Misdeed::DirectOnRegular => {
             ndis!(NdisMDirectOidRequestComplete(handle, request, status));
         }
@@ -110,6 +114,9 @@ unsafe fn answer(adapter: &Loop, request: *mut NDIS_OID_REQUEST, data: &[u8]) ->
         }
         std::ptr::copy_nonoverlapping(data.as_ptr(), (*query).InformationBuffer.cast(), data.len());
         (*query).BytesWritten = data.len() as u32;
+        if adapter.does(Misdeed::WriteBeforeBuffer) {
+            (*query).InformationBuffer.cast::<u8>().sub(1).write(0);
+        }
         if adapter.does(Misdeed::TooManyBytes) {
             (*query).BytesWritten = (*query).InformationBufferLength + 1;
         }
