@@ -87,8 +87,8 @@ pub fn add_extended(adapter: &Adapter, mut request: OidRequest<'_>, at: Dispatch
     const HANDLE: usize = core::mem::offset_of!(IPSEC_OFFLOAD_V2_ADD_SA_EX, OffloadHandle);
 
     let length = request.input().len();
-    if length < SIZE {
-        return request.too_short(SIZE);
+    if let Some(needed) = missing(request.input(), SIZE, parse_add_sa_ex) {
+        return request.too_short(needed);
     }
     let result = with_simd(adapter.features, at, |simd| {
         add_one(
