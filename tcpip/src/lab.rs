@@ -21,6 +21,7 @@ use ndis_sys::{
 use crate::{
     offload::{self, ADD_SA_EX_HANDLE, ADD_SA_HANDLE, Handle, Way},
     outbound::Outgoing,
+    packet::ETHERNET_HEADER,
     policy::Offers,
     sas::Sa,
     split::Split,
@@ -28,6 +29,9 @@ use crate::{
 
 /// How long the driver may take for a burst of packets.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The largest `*JumboPacket` of the INF.
+const JUMBO_MAX: usize = 9014;
 
 /// The hardware id of the driver's INF.
 pub const HARDWARE_ID: &str = "root\\ipsecov2";
@@ -136,9 +140,16 @@ impl Lab {
     /// Starts an adapter for frames of up to `largest` bytes, Ethernet header included, and binds
     /// `protocol` to it.
     pub fn port(&self, largest: usize, protocol: Arc<dyn Protocol>) -> Result<Port> {
-        let jumbo = largest.max(1514).to_string();
+        let jumbo = largest.clamp(1514, JUMBO_MAX).to_string();
         let config = AdapterConfig::new(HARDWARE_ID).keyword("*JumboPacket", jumbo);
-        self.port_with(config, protocol)
+        let port = self.port_with(config, protocol)?;
+        let possible = port.adapter.mtu() as usize + ETHERNET_HEADER;
+        ensure!(
+            largest <= possible,
+            "frames of {largest} bytes (with what ESP adds) are needed, the adapter takes {possible}; \
+             was the capture made with segmentation offload on?"
+        );
+        Ok(port)
     }
 
     /// Starts an adapter with this configuration, and binds `protocol` to it.
@@ -215,7 +226,7 @@ impl Port {
         for family in [&mut encapsulation.IPv4, &mut encapsulation.IPv6] {
             family.Enabled = on;
             family.EncapsulationType = ndis_sys::NDIS_ENCAPSULATION_IEEE_802_3;
-            family.HeaderSize = crate::packet::ETHERNET_HEADER as u32;
+            family.HeaderSize = ETHERNET_HEADER as u32;
         }
         let bytes = offload::bytes_of(&encapsulation).to_vec();
         let request = OidRequest::set(OID_OFFLOAD_ENCAPSULATION, bytes);
@@ -340,10 +351,10 @@ impl Port {
 pub fn net_buffer_list(outgoing: &Outgoing, handles: &[Handle], split: Split) -> Result<SendNbl> {
     let (headers, trailer) = match &outgoing.protection {
         Ok(protection) => (
-            crate::packet::ETHERNET_HEADER + protection.esp_offset + 16,
+            ETHERNET_HEADER + protection.esp_offset + 16,
             usize::from(protection.pad_len) + 2 + 16,
         ),
-        Err(_) => (crate::packet::ETHERNET_HEADER + 20, 0),
+        Err(_) => (ETHERNET_HEADER + 20, 0),
     };
     let number = outgoing.number as u64;
     let nb = split.net_buffer(outgoing.frame.clone(), headers, trailer, number);

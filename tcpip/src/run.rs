@@ -71,8 +71,9 @@ pub fn run(options: &RunOptions, progress: &ProgressBar) -> Result<Outcome> {
     progress.set_length(input.packets.len() as u64);
 
     let longest = input.packets.iter().map(|packet| packet.frame.len()).max();
-    // ESP adds at most header, IV, padding, trailer and ICV.
-    let largest = longest.unwrap_or(0) + 8 + options.algorithm.iv_len() + 17 + 16;
+    let overhead =
+        8 + options.algorithm.iv_len() + options.algorithm.alignment() + 1 + options.icv_length;
+    let largest = longest.unwrap_or(0) + overhead;
 
     let lab = Lab::start(&options.lab)?;
     let [a_side, b_side, tap_side] = [(); 3].map(|()| Recorder::on(lab.machine()));

@@ -7,7 +7,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -16,7 +16,7 @@ use std::{
 use anyhow::{Result, ensure};
 use ndis_sim::{
     Irql,
-    ndis::{PreparedNbl, Protocol, ReceivedNbl, SentNbl},
+    ndis::{PreparedNbl, Protocol, ReceivedNbl, SendOptions, SentNbl},
 };
 use ndis_sys::{
     IPsecOffloadV2NetBufferListInfo, NDIS_PACKET_TYPE_DIRECTED, NDIS_PACKET_TYPE_PROMISCUOUS,
@@ -30,6 +30,18 @@ use crate::{
     outbound::Sender,
     sas::Sa,
     split::Split,
+};
+
+/// Packets in memory at once. Each MDL lies in fenced memory of its own, of which a host has a
+/// limited number; of longer captures the first so many packets are used.
+const AT_ONCE: usize = 2048;
+
+/// All from one processor, as one application would.
+const SENDING: SendOptions = SendOptions {
+    irql: Irql::DISPATCH,
+    cpu: Some(0),
+    flags: 0,
+    through: false,
 };
 
 /// What to measure.
@@ -73,7 +85,7 @@ struct Counter {
     verified: AtomicUsize,
     completed: AtomicUsize,
     failed: AtomicUsize,
-    sent: Mutex<Vec<PreparedNbl>>,
+    sent: Mutex<Vec<(u64, PreparedNbl)>>,
 }
 
 impl Protocol for Counter {
@@ -96,12 +108,17 @@ impl Protocol for Counter {
             .filter(|sent| sent.status != NDIS_STATUS_SUCCESS)
             .count();
         self.failed.fetch_add(failed, Ordering::Relaxed);
-        self.sent
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend(sent.into_iter().map(SentNbl::into_prepared));
+        lock(&self.sent).extend(
+            sent.into_iter()
+                .map(|sent| (sent.cookie, sent.into_prepared())),
+        );
         self.completed.fetch_add(count, Ordering::Release);
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic elsewhere leaves a list that was only appended to.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Measures on a machine of its own.
@@ -135,76 +152,76 @@ pub fn measure(options: &LabOptions, load: &Load<'_>) -> Result<Throughput> {
         processors: options.processors,
         ..Throughput::default()
     };
-    let bytes_per_pass: usize = load.frames.iter().map(|frame| frame.len()).sum();
+    let frames = &load.frames[..load.frames.len().min(AT_ONCE)];
+    ensure!(!frames.is_empty(), "there is nothing to measure with");
     // Small inputs are repeated, so that a timed pass is not over before it has begun.
-    let repeats = (4_000_000 / bytes_per_pass.max(1)).clamp(1, 4096);
-    let timed_to_be = load.duration;
+    let pass: Vec<&[u8]> = frames
+        .iter()
+        .copied()
+        .cycle()
+        .take(AT_ONCE / frames.len() * frames.len())
+        .collect();
+    let mut ready: Vec<PreparedNbl> = Vec::new();
     let mut timed = Duration::ZERO;
-    let mut first_pass = true;
-    while timed < timed_to_be || result.packets == 0 {
+    // The first pass is for caches, page tables and what is made lazily: it does not count.
+    for number in 0.. {
         // Every pass has its own sequence numbers: an IV never repeats under a key.
-        let mut chain = Vec::new();
-        for repeat in 0..repeats {
-            for (index, frame) in load.frames.iter().enumerate() {
-                let number = repeat * load.frames.len() + index + 1;
-                let outgoing = sender.prepare(number, frame)?;
-                result.protected += usize::from(outgoing.protection.is_ok());
-                chain.push(
+        let mut protected = 0;
+        for (index, frame) in pass.iter().enumerate() {
+            let outgoing = sender.prepare(index + 1, frame)?;
+            protected += usize::from(outgoing.protection.is_ok());
+            match ready.get_mut(index) {
+                Some(nbl) => nbl.rewrite(0, &outgoing.frame),
+                None => ready.push(
                     net_buffer_list(&outgoing, &outbound, load.split)?.prepare(lab.machine()),
-                );
+                ),
             }
         }
-        let count = chain.len();
         let mut bursts = Vec::new();
-        while !chain.is_empty() {
-            bursts.push(chain.split_off(chain.len().saturating_sub(load.burst.max(1))));
+        while !ready.is_empty() {
+            bursts.push(ready.split_off(ready.len().saturating_sub(load.burst.max(1))));
         }
-        let (completed, received) = (
-            sender_side.completed.load(Ordering::Acquire),
-            receiver_side.received.load(Ordering::Acquire),
-        );
+        let before = receiver_side.received.load(Ordering::Acquire);
+        let completed = sender_side.completed.load(Ordering::Acquire);
 
         let start = Instant::now();
         let mut sent = 0;
-        for burst in bursts {
+        for burst in bursts.into_iter().rev() {
             sent += burst.len();
-            a.open.send_prepared(burst, Irql::DISPATCH)?;
+            a.open.send_with(burst, SENDING)?;
+            let behind = load.window * load.burst;
             wait_for(
                 &lab,
                 &receiver_side.received,
-                (received + sent).saturating_sub(load.window * load.burst),
+                (before + sent).saturating_sub(behind),
             )?;
         }
-        wait_for(&lab, &receiver_side.received, received + count)?;
-        wait_for(&lab, &sender_side.completed, completed + count)?;
+        wait_for(&lab, &receiver_side.received, before + sent)?;
+        wait_for(&lab, &sender_side.completed, completed + sent)?;
         let took = start.elapsed();
-        sender_side
-            .sent
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
 
-        if first_pass {
-            // Caches, page tables, lazily made things: not counted.
-            first_pass = false;
-            result.protected = 0;
-            receiver_side.verified.store(0, Ordering::Relaxed);
-            continue;
+        let mut sent = std::mem::take(&mut *lock(&sender_side.sent));
+        sent.sort_by_key(|(cookie, _)| *cookie);
+        ready = sent.into_iter().map(|(_, nbl)| nbl).collect();
+        let verified = receiver_side.verified.swap(0, Ordering::Relaxed);
+        ensure!(
+            verified == protected,
+            "of {protected} protected packets {verified} came up verified while the throughput was measured"
+        );
+        if number > 0 {
+            timed += took;
+            result.packets += pass.len();
+            result.protected += protected;
+            result.bytes += pass.iter().map(|frame| frame.len()).sum::<usize>();
         }
-        timed += took;
-        result.packets += count;
-        result.bytes += repeats * bytes_per_pass;
+        if timed >= load.duration && result.packets > 0 {
+            break;
+        }
     }
 
     ensure!(
         sender_side.failed.load(Ordering::Relaxed) == 0,
         "sends failed while the throughput was measured"
-    );
-    let verified = receiver_side.verified.load(Ordering::Relaxed);
-    ensure!(
-        verified == result.protected,
-        "of {} protected packets {verified} came up verified while the throughput was measured",
-        result.protected
     );
     a.delete_sas(&outbound)?;
     b.delete_sas(&inbound)?;

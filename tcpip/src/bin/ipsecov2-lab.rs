@@ -163,10 +163,17 @@ fn main() -> ExitCode {
     match execute(&machine, command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", in_words(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// The chain of causes, without those that only repeat the one before.
+fn in_words(error: &anyhow::Error) -> String {
+    let mut causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+    causes.dedup();
+    causes.join(": ")
 }
 
 fn execute(arguments: &MachineArguments, command: Command) -> Result<()> {
