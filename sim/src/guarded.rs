@@ -67,7 +67,10 @@ impl GuardedBuf {
                 -1,
                 0,
             );
-            assert!(map != libc::MAP_FAILED, "no memory for a buffer");
+            assert!(
+                map != libc::MAP_FAILED,
+                "the host has no memory or no mapping left for a buffer of {len} bytes (see vm.max_map_count)"
+            );
             let map = map.cast::<u8>();
             let wall = if fence == Fence::End { body } else { 0 };
             libc::mprotect(map.add(wall).cast(), PAGE, libc::PROT_NONE);

@@ -20,7 +20,7 @@ use crate::{
     inject::Faults,
     irql::Irql,
     ntos,
-    processor::{self, Processor},
+    processor::{self, Processor, SharedJobs},
     report::{BugCheck, Finding, Report, Reporter, Rule},
     sync,
     track::Tracker,
@@ -132,10 +132,13 @@ impl Builder {
     #[must_use]
     pub fn build(self) -> Arc<Machine> {
         gate::install_trap_handler();
+        let shared = Arc::new(SharedJobs::default());
         Arc::new_cyclic(|me: &Weak<Machine>| Machine {
             processors: (0..self.processors)
-                .map(|n| Processor::new(u32::try_from(n).expect("fewer than 2^32"), me.clone()))
+                .map(|n| u32::try_from(n).expect("fewer than 2^32"))
+                .map(|n| Processor::new(n, me.clone(), Arc::clone(&shared)))
                 .collect(),
+            shared,
             clock: Clock::new(me.clone(), self.manual_clock),
             registry: Registry::new(),
             thunks: Thunks::new(),
@@ -157,6 +160,7 @@ impl Builder {
 /// One simulated computer. Nothing is shared between machines.
 pub struct Machine {
     processors: Vec<Arc<Processor>>,
+    shared: Arc<SharedJobs>,
     clock: Clock,
     registry: Registry,
     thunks: Thunks,
@@ -182,8 +186,8 @@ impl Machine {
 
     /// Runs `f` on a processor at `irql` and waits for its result.
     ///
-    /// `cpu` is a processor number (modulo the count); `None` takes an
-    /// idle one, or the current one on a processor thread. Jobs of one processor are serial, except
+    /// `cpu` is a processor number (modulo the count); `None` takes the first
+    /// free one, or the current one on a processor thread. Jobs of one processor are serial, except
     /// that a job which waits at PASSIVE_LEVEL lets others run. May be nested:
     /// on the same processor `f` runs at once, at a raised IRQL.
     ///
@@ -245,14 +249,13 @@ impl Machine {
 
     fn post(&self, cpu: Option<usize>, irql: Irql, f: impl FnOnce() + Send + 'static) {
         let count = self.processors.len();
-        let n = cpu.unwrap_or_else(|| {
-            // In turn, but rather an idle one.
-            let first = self.next.fetch_add(1, Ordering::Relaxed);
-            (first..first + count)
-                .find(|n| self.processors[n % count].is_idle())
-                .unwrap_or(first)
-        });
-        self.processors[n % count].post(irql, Box::new(f));
+        if let Some(n) = cpu {
+            return self.processors[n % count].post(irql, Box::new(f));
+        }
+        self.shared.push(irql, Box::new(f));
+        // In turn; when all are busy, the first that becomes free looks itself.
+        let first = self.next.fetch_add(1, Ordering::Relaxed);
+        let _ = (0..count).any(|i| self.processors[first.wrapping_add(i) % count].offer());
     }
 
     /// Waits until no processor has anything to do. From outside of the
@@ -265,7 +268,7 @@ impl Machine {
             if let Some(check) = self.bug_check() {
                 return Err(check);
             }
-            if self.processors.iter().all(|p| p.is_idle()) {
+            if self.shared.is_empty() && self.processors.iter().all(|p| p.is_idle()) {
                 return Ok(());
             }
             std::thread::sleep(Duration::from_micros(200));

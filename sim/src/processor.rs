@@ -9,6 +9,7 @@ use std::{
     cell::Cell,
     collections::VecDeque,
     marker::PhantomData,
+    panic::{self, AssertUnwindSafe},
     ptr::NonNull,
     sync::{
         Arc, Weak,
@@ -28,6 +29,35 @@ use crate::{
 
 type Job = Box<dyn FnOnce() + Send>;
 
+/// Jobs for whichever processor of a machine is free first.
+#[derive(Default)]
+pub(crate) struct SharedJobs {
+    jobs: Mutex<VecDeque<(Irql, Job)>>,
+    len: AtomicUsize,
+}
+
+impl SharedJobs {
+    pub(crate) fn push(&self, irql: Irql, job: Job) {
+        let mut jobs = self.jobs.lock();
+        jobs.push_back((irql, job));
+        self.len.store(jobs.len(), Ordering::Release);
+    }
+
+    fn pop(&self) -> Option<(Irql, Job)> {
+        if self.is_empty() {
+            return None;
+        }
+        let mut jobs = self.jobs.lock();
+        let job = jobs.pop_front();
+        self.len.store(jobs.len(), Ordering::Release);
+        job
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len.load(Ordering::Acquire) == 0
+    }
+}
+
 /// A queued deferred procedure call.
 struct Dpc {
     key: usize,
@@ -40,7 +70,7 @@ struct Queue {
     busy: bool,
     /// Threads whose wait ended and that want the processor back.
     returning: usize,
-    /// Threads that wait for work.
+    /// Threads that wait for work, or are about to.
     idle: usize,
     jobs: VecDeque<(Irql, Job)>,
     dpcs: VecDeque<Dpc>,
@@ -51,6 +81,7 @@ struct Queue {
 pub struct Processor {
     number: u32,
     machine: Weak<Machine>,
+    shared: Arc<SharedJobs>,
     queue: Mutex<Queue>,
     wake: Condvar,
     dpc_pending: AtomicBool,
@@ -64,10 +95,11 @@ pub struct Processor {
 }
 
 impl Processor {
-    pub(crate) fn new(number: u32, machine: Weak<Machine>) -> Arc<Self> {
+    pub(crate) fn new(number: u32, machine: Weak<Machine>, shared: Arc<SharedJobs>) -> Arc<Self> {
         Arc::new(Self {
             number,
             machine,
+            shared,
             queue: Mutex::default(),
             wake: Condvar::new(),
             dpc_pending: AtomicBool::new(false),
@@ -98,7 +130,7 @@ impl Processor {
             run: Box::new(run),
         });
         self.dpc_pending.store(true, Ordering::Release);
-        self.kick(&queue);
+        self.kick(&mut queue);
         true
     }
 
@@ -125,7 +157,7 @@ impl Processor {
     pub(crate) fn post(self: &Arc<Self>, irql: Irql, job: Job) {
         let mut queue = self.queue.lock();
         queue.jobs.push_back((irql, job));
-        self.kick(&queue);
+        self.kick(&mut queue);
     }
 
     pub(crate) fn close(&self) {
@@ -133,15 +165,28 @@ impl Processor {
         self.wake.notify_all();
     }
 
+    /// Offers a shared job to this processor; false if it is busy.
+    pub(crate) fn offer(self: &Arc<Self>) -> bool {
+        let mut queue = self.queue.lock();
+        let free = !queue.busy && queue.returning == 0;
+        self.kick(&mut queue);
+        free
+    }
+
+    fn has_work(&self, queue: &Queue) -> bool {
+        !queue.jobs.is_empty() || !queue.dpcs.is_empty() || !self.shared.is_empty()
+    }
+
     /// Sees to it that somebody takes up the work that is queued.
-    fn kick(self: &Arc<Self>, queue: &Queue) {
-        if queue.busy || queue.returning > 0 || (queue.jobs.is_empty() && queue.dpcs.is_empty()) {
+    fn kick(self: &Arc<Self>, queue: &mut Queue) {
+        if queue.busy || queue.returning > 0 || !self.has_work(queue) {
             return;
         }
         if queue.idle > 0 {
             self.wake.notify_all();
             return;
         }
+        queue.idle += 1;
         let me = Arc::clone(self);
         std::thread::Builder::new()
             .name(format!("cpu{}", self.number))
@@ -151,14 +196,10 @@ impl Processor {
 
     fn work(self: Arc<Self>) {
         let mut context: Option<Box<ThreadContext>> = None;
+        let mut queue = self.queue.lock();
         loop {
-            let mut queue = self.queue.lock();
-            queue.idle += 1;
-            while !queue.closed
-                && (queue.busy
-                    || queue.returning > 0
-                    || (queue.jobs.is_empty() && queue.dpcs.is_empty()))
-            {
+            // Counted as idle by whoever started this thread, or below.
+            while !queue.closed && (queue.busy || queue.returning > 0 || !self.has_work(&queue)) {
                 self.wake.wait(&mut queue);
             }
             queue.idle -= 1;
@@ -166,10 +207,14 @@ impl Processor {
                 return;
             }
             let job = if queue.dpcs.is_empty() {
-                queue.jobs.pop_front()
+                queue.jobs.pop_front().or_else(|| self.shared.pop())
             } else {
                 None
             };
+            if job.is_none() && queue.dpcs.is_empty() {
+                queue.idle += 1;
+                continue; // Another processor was first.
+            }
             queue.busy = true;
             drop(queue);
             let Some(machine) = self.machine.upgrade() else {
@@ -179,14 +224,30 @@ impl Processor {
                 context.get_or_insert_with(|| ThreadContext::new(&machine, Arc::clone(&self)));
             context.machine.set(&*machine);
             CURRENT.set(Some(NonNull::from(&**context)));
-            if let Some((irql, job)) = job {
-                context.irql.set(irql);
-                job();
-                context.irql.set(Irql::PASSIVE);
+            let done = panic::catch_unwind(AssertUnwindSafe(|| {
+                if let Some((irql, job)) = job {
+                    context.irql.set(irql);
+                    job();
+                    context.irql.set(Irql::PASSIVE);
+                }
+                current().deliver_dpcs();
+            }));
+            if let Err(payload) = done {
+                // Nobody waits for the result of a work item or a DPC.
+                let text = payload.downcast_ref::<String>().map(String::as_str);
+                let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
+                violation(rules::SIMULATOR_PANIC, text.unwrap_or("a panic"));
             }
-            current().deliver_dpcs();
             context.machine.set(std::ptr::null());
-            self.give_up();
+            drop(machine);
+            // Under one lock until this thread counts as idle again, so that
+            // nobody starts another one for what it is about to do itself.
+            queue = self.queue.lock();
+            queue.busy = false;
+            queue.idle += 1;
+            if queue.returning > 0 {
+                self.wake.notify_all();
+            }
         }
     }
 
@@ -197,7 +258,7 @@ impl Processor {
         if queue.returning > 0 {
             self.wake.notify_all();
         } else {
-            self.kick(&queue);
+            self.kick(&mut queue);
         }
     }
 

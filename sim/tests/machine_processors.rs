@@ -321,3 +321,40 @@ fn nested_jobs_and_raised_irql() {
     assert_eq!(seen, (1, Irql::DISPATCH, Irql::PASSIVE));
     m.settle().unwrap();
 }
+
+#[test]
+fn a_panic_in_a_work_item_stops_the_machine() {
+    let m = Machine::builder().processors(1).build();
+    m.spawn(Some(0), Irql::PASSIVE, || panic!("on purpose"));
+    let check = loop {
+        if let Some(check) = m.bug_check() {
+            break check;
+        }
+        std::thread::yield_now();
+    };
+    assert_eq!(check.rule(), rules::SIMULATOR_PANIC);
+    assert_eq!(check.message(), "on purpose");
+}
+
+#[test]
+fn a_panic_in_a_job_reaches_the_caller() {
+    let m = Machine::builder().build();
+    let run =
+        std::panic::AssertUnwindSafe(|| m.run(None, Irql::PASSIVE, || panic!("to the caller")));
+    let payload = std::panic::catch_unwind(run).unwrap_err();
+    assert_eq!(payload.downcast_ref::<&str>(), Some(&"to the caller"));
+    assert_eq!(m.run(None, Irql::PASSIVE, || 5).unwrap(), 5);
+}
+
+#[test]
+fn many_queued_jobs_need_few_threads() {
+    let m = Machine::builder().processors(1).build();
+    let threads = || std::fs::read_dir("/proc/self/task").unwrap().count();
+    let before = threads();
+    for _ in 0..5_000 {
+        m.spawn(Some(0), Irql::PASSIVE, || ());
+    }
+    m.settle().unwrap();
+    // Other tests of this process start some meanwhile (one has 70 processors).
+    assert!(threads() < before + 100, "{} threads", threads());
+}

@@ -72,6 +72,8 @@ rules! {
         "Calls return and waits end.";
     MANUALLY_INITIATED = "KeBugCheckEx", "kebugcheckex",
         "The driver stopped the machine itself.";
+    SIMULATOR_PANIC = "SIMULATOR_PANIC", "",
+        "Code of the simulator or of a test does not panic in a DPC or a work item.";
     MISSING_FUNCTION = "ATTEMPTED_EXECUTE_OF_UNIMPLEMENTED_FUNCTION", "",
         "The driver called a function that the simulator does not have.";
     WDF_VIOLATION = "WDF_VIOLATION" (0x10D, 0), "bug-check-0x10d---wdf-violation",
