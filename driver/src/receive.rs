@@ -94,8 +94,18 @@ pub fn run(adapter: &Adapter, at: Dispatch<'_>) {
 fn open(adapter: &Adapter, mut frames: FrameQueue, at: Dispatch<'_>) -> FrameQueue {
     let current = adapter.offload.current();
     frames.for_each(Frame::clear_info);
-    // The bracket is opened only when there is something that a packet could match.
-    if current.any_receives() && adapter.engine.sa_count() != 0 {
+    // The bracket is opened only when there is a packet that an SA could match.
+    let mut candidates = false;
+    if current.any_receives() {
+        frames.for_each(|frame| {
+            candidates = candidates
+                || ethernet::ip(frame.data()).is_some_and(|(family, at)| {
+                    let packet = frame.data().get(at..).unwrap_or_default();
+                    current.receives(family) && adapter.engine.is_candidate(packet)
+                });
+        });
+    }
+    if candidates {
         // When the state cannot be saved, the frames go up as they are: no flag says otherwise.
         let _ = with_simd(adapter.features, at, |simd| {
             let mut burst = adapter.engine.inbound(simd);
@@ -107,7 +117,7 @@ fn open(adapter: &Adapter, mut frames: FrameQueue, at: Dispatch<'_>) -> FrameQue
                     return;
                 }
                 if let Some(packet) = frame.data_mut().get_mut(at..) {
-                    stamp(frame_verdict(burst.open(packet)), frame);
+                    stamp(verdict_words(burst.open(packet)), frame);
                 }
             });
         });
@@ -117,7 +127,7 @@ fn open(adapter: &Adapter, mut frames: FrameQueue, at: Dispatch<'_>) -> FrameQue
 
 /// The two words for a verdict: NDIS_IPSEC_OFFLOAD_V2_NET_BUFFER_LIST_INFO and
 /// NDIS_IPSEC_OFFLOAD_V2_HEADER_NET_BUFFER_LIST_INFO.
-fn frame_verdict(verdict: Verdict) -> (IpsecInfo, HeaderInfo) {
+fn verdict_words(verdict: Verdict) -> (IpsecInfo, HeaderInfo) {
     match verdict {
         Verdict::NotProcessed(_) => (IpsecInfo::ZERO, HeaderInfo::ZERO),
         Verdict::Processed(Outcome {
