@@ -6,7 +6,7 @@ use std::{
         Arc, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use parking_lot::{Condvar, Mutex};
@@ -264,12 +264,16 @@ impl Machine {
     /// # Errors
     /// The bug check that stopped the machine meanwhile.
     pub fn settle(&self) -> Result<(), BugCheck> {
+        let mut watch = sync::Watch::new(self);
         loop {
             if let Some(check) = self.bug_check() {
                 return Err(check);
             }
             if self.shared.is_empty() && self.processors.iter().all(|p| p.is_idle()) {
                 return Ok(());
+            }
+            if let Some(check) = watch.look(self, "Machine::settle", Instant::now()) {
+                return Err(check);
             }
             std::thread::sleep(Duration::from_micros(200));
         }

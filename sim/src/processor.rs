@@ -204,6 +204,7 @@ impl Processor {
             }
             queue.idle -= 1;
             if queue.closed {
+                CURRENT.set(None);
                 return;
             }
             let job = if queue.dpcs.is_empty() {
@@ -218,6 +219,7 @@ impl Processor {
             queue.busy = true;
             drop(queue);
             let Some(machine) = self.machine.upgrade() else {
+                CURRENT.set(None);
                 return;
             };
             let context =

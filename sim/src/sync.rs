@@ -137,20 +137,21 @@ pub fn wait<T, R>(
 }
 
 /// Notices that nothing moves any more.
-struct Watch {
+pub(crate) struct Watch {
     progress: u64,
     since: Instant,
 }
 
 impl Watch {
-    fn new(machine: &Machine) -> Self {
+    pub(crate) fn new(machine: &Machine) -> Self {
         Self {
             progress: progress(machine),
             since: Instant::now(),
         }
     }
 
-    fn look(&mut self, machine: &Machine, what: &str, now: Instant) -> Option<BugCheck> {
+    /// Stops the machine when a callback or everything has stood still too long.
+    pub(crate) fn look(&mut self, machine: &Machine, what: &str, now: Instant) -> Option<BugCheck> {
         let limit = machine.settings().watchdog;
         let progress = progress(machine);
         if let Some((processor, callback)) = machine

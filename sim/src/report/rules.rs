@@ -5,7 +5,7 @@
 use super::Rule;
 
 macro_rules! rules {
-    ($($(#[$code:meta])? $id:ident = $name:literal $(($bug:expr, $parameter:expr))?, $page:literal, $text:literal;)*) => {
+    ($($id:ident = $name:literal $(($bug:expr, $parameter:expr))?, $page:literal, $text:literal;)*) => {
         $(
             #[doc = $text]
             pub const $id: Rule = Rule::new($name, $page, $text)$(.with_code($bug, $parameter))?;
@@ -68,7 +68,7 @@ rules! {
         "A wait with a time-out other than zero is made at <= APC_LEVEL.";
     OBJECT_STATE = "DRIVER_CAUGHT_MODIFYING_OBJECT", "initializing-and-using-dispatcher-objects",
         "A kernel object is initialized before it is used, and left alone while the kernel uses it.";
-    HANG = "DPC_WATCHDOG_VIOLATION" (0x133, 0), "bug-check-0x133-dpc-watchdog-violation",
+    HANG = "HANG", "",
         "Calls return and waits end.";
     MANUALLY_INITIATED = "KeBugCheckEx", "kebugcheckex",
         "The driver stopped the machine itself.";
