@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ndis_sim::{
     Rule,
-    ndis::{Collector, Error, OidRequest, SendNbl, rules},
+    ndis::{AdapterState, Collector, Error, OidRequest, SendNbl, rules},
     report::rules as machine_rules,
 };
 use ndis_support::*;
@@ -212,16 +212,34 @@ fn requests_and_sends_have_their_time() {
 }
 
 #[test]
-fn nothing_is_in_use_after_halt() {
-    let (_rig, driver, open) = running(Misdeed::KeepOid, false);
-    let _pending = open
-        .submit_oid(OidRequest::query(OID_GEN_XMIT_OK, 8))
-        .unwrap();
-    let check = driver.unload().unwrap_err();
-    assert_eq!(check.rule(), rules::HALT, "{check}");
-    assert!(check.message().contains("Query request"), "{check}");
+fn a_halt_waits_for_requests_and_no_longer_than_they_may_take() {
+    let pend = || {
+        let (rig, driver, open) = running(Misdeed::KeepOid, true);
+        let pending = open
+            .submit_oid(OidRequest::query(OID_GEN_XMIT_OK, 8))
+            .unwrap();
+        let adapter = open.adapter().clone();
+        let halt = std::thread::spawn(move || adapter.halt());
+        while open.adapter().state() != AdapterState::Paused {
+            std::thread::yield_now();
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        assert_eq!(open.adapter().state(), AdapterState::Paused);
+        (rig, driver, pending, halt)
+    };
+    let (_rig, driver, pending, halt) = pend();
+    pending.cancel().unwrap();
+    halt.join().unwrap().unwrap();
+    assert!(driver.unload().unwrap().is_clean());
 
-    // A pause that forgets a send is wrong already.
+    let (rig, _driver, _pending, halt) = pend();
+    rig.machine.clock().advance(Duration::from_secs(13));
+    let error = halt.join().unwrap().unwrap_err();
+    assert_eq!(rule_of(&error), "NdisTimedOidComplete");
+}
+
+#[test]
+fn a_pause_waits_for_sends() {
     let (_rig, driver, open) = running(Misdeed::KeepSend, false);
     open.send(vec![SendNbl::new(frame(60))]).unwrap();
     let check = driver.unload().unwrap_err();

@@ -2,7 +2,10 @@
 
 mod ndis_support;
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use ndis_sim::{
     Irql,
@@ -358,4 +361,55 @@ fn a_hung_adapter_is_reset_and_its_filters_are_set_again() {
     assert_eq!(codes, [NDIS_STATUS_RESET_START, NDIS_STATUS_RESET_END]);
     drop(open);
     assert!(driver.unload().unwrap().is_clean());
+}
+
+#[test]
+fn pauses_resets_and_halts_under_load() {
+    for round in 0..4 {
+        let rig = Rig::new(Plan::new((6, 20)));
+        let driver = rig.load().unwrap();
+        let adapter = driver.add_adapter(Rig::config()).unwrap();
+        let collector = Collector::new();
+        let open = adapter.open(collector.clone()).unwrap();
+        receive_all(&open).unwrap();
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        open.send(vec![SendNbl::new(frame(60)), SendNbl::new(frame(99))])
+                            .unwrap();
+                        let statuses = [NDIS_STATUS_SUCCESS, NDIS_STATUS_PAUSED];
+                        let sent = collector.take_sent();
+                        assert!(sent.iter().all(|s| statuses.contains(&s.status)));
+                        drop(collector.take_received());
+                    }
+                });
+            }
+            scope.spawn(|| {
+                let oid = OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA;
+                while !stop.load(Ordering::Relaxed) {
+                    let delete = OidRequest::set(oid, vec![0; 16]);
+                    let status = open.direct_oid(delete, Irql::DISPATCH).unwrap().status;
+                    assert!([NDIS_STATUS_SUCCESS, NDIS_STATUS_CLOSING].contains(&status));
+                    let total = OidRequest::query(OID_GEN_XMIT_OK, 8);
+                    open.oid(total).unwrap();
+                }
+            });
+            for _ in 0..30 {
+                adapter.pause().unwrap();
+                adapter.restart().unwrap();
+                adapter.reset().unwrap();
+            }
+            if round % 2 == 0 {
+                adapter.halt().unwrap();
+            } else {
+                adapter.surprise_remove().unwrap();
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+        drop(open);
+        assert!(driver.unload().unwrap().is_clean());
+        assert!(rig.machine.report().is_clean(), "{}", rig.machine.report());
+    }
 }

@@ -17,6 +17,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::{
     Error,
+    calls::Calls,
     driver::DriverBlock,
     misc::ErrorLogEntry,
     offload::Offloads,
@@ -89,6 +90,9 @@ pub(super) struct AdapterBlock {
     pub(super) context: AtomicU64,
     pub(super) add_device_context: AtomicU64,
     pub(super) attributes: Mutex<Attributes>,
+    pub(super) calls: Calls,
+    /// Serializes what a test or transport starts.
+    pub(super) control: Mutex<()>,
     pub(super) sends: AtomicUsize,
     pub(super) receives: AtomicUsize,
     pub(super) pause: Operation,
@@ -141,6 +145,8 @@ impl AdapterBlock {
             context: AtomicU64::new(0),
             add_device_context: AtomicU64::new(0),
             attributes: Mutex::default(),
+            calls: Calls::default(),
+            control: Mutex::default(),
             sends: AtomicUsize::new(0),
             receives: AtomicUsize::new(0),
             pause: Operation::default(),

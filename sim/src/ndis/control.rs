@@ -1,4 +1,5 @@
-//! The operations on adapters that tests and transports start.
+//! The operations on adapters that tests and transports start. NDIS does one
+//! after the other: what is started meanwhile waits.
 
 use std::sync::atomic::Ordering;
 
@@ -55,6 +56,7 @@ impl Adapter {
     /// [`Error::State`] unless the adapter runs, or the bug check that stopped
     /// the machine.
     pub fn pause(&self) -> Result<(), Error> {
+        let _serial = self.block.control.lock();
         self.expect(AdapterState::Running, "a running adapter")?;
         Ok(self.run(None, Irql::PASSIVE, |machine, adapter| {
             lifecycle::pause(machine, adapter, NDIS_PAUSE_NDIS_INTERNAL);
@@ -67,6 +69,7 @@ impl Adapter {
     /// [`Error::State`] unless the adapter is paused, [`Error::Status`] when the
     /// miniport fails, or the bug check that stopped the machine.
     pub fn restart(&self) -> Result<(), Error> {
+        let _serial = self.block.control.lock();
         self.expect(AdapterState::Paused, "a paused adapter")?;
         status(self.run(None, Irql::PASSIVE, lifecycle::restart)?)
     }
@@ -78,6 +81,7 @@ impl Adapter {
     /// MiniportResetEx, [`Error::Status`] when the miniport fails, or the bug
     /// check that stopped the machine.
     pub fn reset(&self) -> Result<(), Error> {
+        let _serial = self.block.control.lock();
         self.expect_initialized()?;
         if self.block.driver.handlers.ResetHandlerEx.is_none() {
             return Err(Error::State {
@@ -95,6 +99,7 @@ impl Adapter {
     /// [`Error::State`] for a halted adapter, or the bug check that stopped the
     /// machine.
     pub fn halt(&self) -> Result<(), Error> {
+        let _serial = self.block.control.lock();
         self.expect_initialized()?;
         Ok(self.run(None, Irql::PASSIVE, |machine, adapter| {
             lifecycle::halt(machine, adapter, NdisHaltDeviceDisabled);
@@ -121,6 +126,8 @@ impl Adapter {
     /// machine.
     pub fn surprise_remove(&self) -> Result<(), Error> {
         self.notify_surprise_removal()?;
+        let _serial = self.block.control.lock();
+        self.expect_initialized()?;
         Ok(self.run(None, Irql::PASSIVE, |machine, adapter| {
             lifecycle::halt(machine, adapter, NdisHaltDeviceSurpriseRemoved);
             lifecycle::remove_device(machine, adapter);
@@ -146,6 +153,7 @@ impl Adapter {
     /// [`Error::State`] for a halted adapter, or the bug check that stopped the
     /// machine.
     pub fn shutdown(&self) -> Result<(), Error> {
+        let _serial = self.block.control.lock();
         self.expect_initialized()?;
         Ok(self.run(None, Irql::PASSIVE, |_, adapter| {
             lifecycle::shutdown(adapter, NdisShutdownPowerOff);
@@ -158,6 +166,7 @@ impl Adapter {
     /// [`Error::State`] for a halted adapter, or the bug check that stopped the
     /// machine.
     pub fn shutdown_for_bug_check(&self) -> Result<(), Error> {
+        let _serial = self.block.control.lock();
         self.expect_initialized()?;
         Ok(self.run(None, Irql::HIGH, |_, adapter| {
             lifecycle::shutdown(adapter, NdisShutdownBugCheck);
@@ -173,6 +182,7 @@ impl Adapter {
     /// [`Error::Status`] when the miniport fails to start again, or the bug
     /// check that stopped the machine.
     pub fn set_power(&self, power: PowerState) -> Result<(), Error> {
+        let _serial = self.block.control.lock();
         let asleep = self.block.low_power.load(Ordering::Acquire);
         if asleep == (power == PowerState::D3) {
             return Err(Error::State {

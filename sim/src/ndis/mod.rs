@@ -10,6 +10,7 @@
 mod adapter;
 mod attributes;
 mod block;
+mod calls;
 mod configuration;
 mod control;
 mod driver;

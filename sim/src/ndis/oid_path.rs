@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 
 use super::{
     adapter::AdapterBlock,
+    calls::Call,
     driver::handler,
     oid::{OidKind, OidResult},
     oid_block::{CALLED, COMPLETED_EARLY, DONE, OidBlock, PENDING, Path},
@@ -112,7 +113,8 @@ pub(super) fn exports() -> Vec<Export> {
 
 /// Takes a request to NDIS, on this processor.
 pub(super) fn submit(adapter: &Arc<AdapterBlock>, block: Arc<OidBlock>) {
-    if adapter.halted.load(Ordering::Acquire) {
+    let call = Call::begin(adapter);
+    if call.is_none() || adapter.halted.load(Ordering::Acquire) {
         block.answer(NDIS_STATUS_CLOSING, &[]);
         return;
     }
@@ -144,7 +146,7 @@ fn enqueue(adapter: &Arc<AdapterBlock>, block: Arc<OidBlock>) {
 
 /// Gives the miniport the next regular request. PASSIVE_LEVEL.
 fn pump(adapter: &Arc<AdapterBlock>) {
-    loop {
+    while let Some(_call) = Call::begin(adapter) {
         let mut requests = adapter.oids.0.lock();
         if requests.current.is_some() {
             return;
@@ -372,10 +374,19 @@ pub(super) fn cancel(adapter: &Arc<AdapterBlock>, block: &Arc<OidBlock>) {
     if f.is_null() {
         return;
     }
+    let _call = Call::begin_last(adapter);
     // SAFETY: the structure was laid out in `build`; the driver's handler, with its arguments.
     unsafe {
         let id = (*block.structure.as_ptr().cast::<NDIS_OID_REQUEST>()).RequestId;
         gate::call(name, f, &[adapter.context(), id as u64]);
+    }
+}
+
+/// Answers the requests that the miniport has not got: the adapter is halted.
+pub(super) fn close(adapter: &AdapterBlock) {
+    let waiting = std::mem::take(&mut adapter.oids.0.lock().waiting);
+    for block in waiting {
+        block.answer(NDIS_STATUS_CLOSING, &[]);
     }
 }
 

@@ -59,8 +59,10 @@ struct Batch {
 
 /// Returns lists to the miniport, as one chain in this order.
 pub(super) fn give_back(adapter: &Arc<AdapterBlock>, lists: Vec<Arc<NblRecord>>) {
-    let on_processor = processor::try_current().is_some();
-    if on_processor {
+    let Some(machine) = adapter.machine.upgrade() else {
+        return;
+    };
+    if processor::try_current().is_some_and(|c| c.is_on(&machine)) {
         let rest = BATCH.with_borrow_mut(|batch| match batch {
             Some(batch) if batch.adapter == adapter.handle => {
                 batch.lists.extend(lists);
@@ -73,9 +75,6 @@ pub(super) fn give_back(adapter: &Arc<AdapterBlock>, lists: Vec<Arc<NblRecord>>)
         }
         return;
     }
-    let Some(machine) = adapter.machine.upgrade() else {
-        return;
-    };
     let adapter = Arc::clone(adapter);
     // A stopped machine takes nothing back.
     let _ = machine.run(None, Irql::DISPATCH, move || call_return(&adapter, lists));

@@ -93,8 +93,6 @@ rules! {
         "A pause is complete only when every send is completed and every receive indication is returned.";
     RESET_COMPLETE = "MiniportResetEx", "nc-ndis-miniport_reset",
         "NdisMResetComplete follows a MiniportResetEx that returned NDIS_STATUS_PENDING; from NDIS 6.30 on no OID or send request is pending then.";
-    HALT = "MiniportHaltEx", "nc-ndis-miniport_halt",
-        "When MiniportHaltEx returns nothing of the adapter is in use.";
     SEND_COMPLETE = "NdisMSendNetBufferListsComplete", "nf-ndis-ndismsendnetbufferlistscomplete",
         "Every NET_BUFFER_LIST that was sent is completed once, with a documented status.";
     SEND_GEOMETRY = "SendNetBufferListUnmodified", "nf-ndis-ndismsendnetbufferlistscomplete",

@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 
 use super::{
     adapter::{AdapterBlock, AdapterState},
+    calls::Call,
     driver::handler,
     prepared::{PreparedNbl, SentNbl},
     protocol::OpenBlock,
@@ -82,9 +83,10 @@ pub(super) fn send(
     if nbls.is_empty() {
         return;
     }
-    let running = adapter.state() == AdapterState::Running;
-    let gone = adapter.halted.load(Ordering::Acquire);
-    if gone || !(running || through) {
+    // Begun before the state is looked at: a pause waits for it.
+    let call = Call::begin(adapter);
+    let passes = through || adapter.state() == AdapterState::Running;
+    if call.is_none() || adapter.halted.load(Ordering::Acquire) || !passes {
         let sent = nbls
             .into_iter()
             .map(|nbl| SentNbl {
@@ -133,8 +135,9 @@ pub(super) fn send(
 }
 
 /// Asks the miniport to complete queued sends of that id.
-pub(super) fn cancel(adapter: &AdapterBlock, id: usize) {
-    if adapter.halted.load(Ordering::Acquire) {
+pub(super) fn cancel(adapter: &Arc<AdapterBlock>, id: usize) {
+    let call = Call::begin(adapter);
+    if call.is_none() || adapter.halted.load(Ordering::Acquire) {
         return;
     }
     let f = handler!(adapter.driver, CancelSendHandler);

@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     adapter::{AdapterBlock, AdapterState},
+    calls::Call,
     driver::handler,
     oid_block::OidBlock,
     reset, rules, send,
@@ -139,15 +140,14 @@ fn hang_check_later(machine: &Machine, adapter: &Arc<AdapterBlock>, period: Dura
 
 /// Calls MiniportCheckForHangEx, and MiniportResetEx if it returns TRUE.
 fn check_for_hang(adapter: &Arc<AdapterBlock>) {
-    if adapter.halted.load(Ordering::Acquire)
-        || adapter.reset.is_pending()
-        || adapter.state() != AdapterState::Running
-    {
+    let call = Call::begin(adapter);
+    if call.is_none() || adapter.reset.is_pending() || adapter.state() != AdapterState::Running {
         return;
     }
     let f = handler!(adapter.driver, CheckForHangHandlerEx);
     // SAFETY: the driver's MiniportCheckForHangEx, with its argument.
     let hung = unsafe { gate::call("MiniportCheckForHangEx", f, &[adapter.context()]) };
+    drop(call);
     // A BOOLEAN is the lowest byte of the result.
     if hung & 0xFF != 0 {
         let current = crate::processor::current();

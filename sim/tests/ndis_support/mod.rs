@@ -87,8 +87,11 @@ impl Rig {
 
     /// With a clock that stands still.
     pub fn with(plan: Plan, manual_clock: bool) -> Self {
+        // On one processor a work item cannot run before its queuer is done.
+        let processors = if plan.does(Misdeed::QueueTwice) { 1 } else { 2 };
         // The host's own memcpy uses vector registers, so no canaries here.
         let machine = Machine::builder()
+            .processors(processors)
             .canaries(false)
             .stack_limit(None)
             .manual_clock(manual_clock)
