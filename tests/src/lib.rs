@@ -16,6 +16,7 @@ use tcpip::{
 
 pub mod adapter;
 pub mod reference;
+pub mod switch;
 
 /// The workspace.
 pub fn root() -> &'static Path {

@@ -104,9 +104,8 @@ fn bursts_and_processors() {
 /// Payloads of every length around the block sizes, and up to jumbo frames, over both families.
 #[test]
 fn every_payload_length() {
-    let lengths = (0..=130)
-        .chain(1380..=1420)
-        .chain((8_900..8_950).step_by(7));
+    // 8,907 bytes in UDP over IPv6 in ESP make the largest frame, 9,014 bytes.
+    let lengths = (0..=130).chain(1380..=1420).chain(8_895..=8_907);
     let mut capture = Capture::default();
     for payload in lengths {
         for frame in [
