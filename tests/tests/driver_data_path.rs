@@ -54,7 +54,7 @@ fn the_packet_filter_decides() {
             a.send_frame(&frame(*destination, a.adapter.mac(), 64));
             assert_eq!(
                 b.received().len(),
-                taken.into(),
+                usize::from(taken),
                 "{filter:#x} {destination:02x?}"
             );
         }

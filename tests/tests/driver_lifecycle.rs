@@ -70,6 +70,7 @@ fn reports_what_it_is() {
 
 #[test]
 fn absurd_keywords_mean_their_defaults() {
+    // Text where a number should be reads as 0, which some keywords know.
     let switch = Switch::new(610);
     for (keyword, values) in [
         (
@@ -85,10 +86,13 @@ fn absurd_keywords_mean_their_defaults() {
             ["4", "100", "4294967295", "-1", "both", ""],
         ),
         ("VlanID", ["4095", "4096", "4294967295", "-1", "none", ""]),
-        ("*IPsecOffloadV2", ["4", "5", "4294967295", "-1", "on", ""]),
+        (
+            "*IPsecOffloadV2",
+            ["4", "5", "4294967295", "-1", "33", "99"],
+        ),
         (
             "*IPsecOffloadV2IPv4",
-            ["4", "5", "4294967295", "-1", "on", ""],
+            ["4", "5", "4294967295", "-1", "33", "99"],
         ),
         (
             "SaOffloadCapacity",

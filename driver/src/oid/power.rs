@@ -2,11 +2,10 @@
 
 use ndis::{Answered, OidRequest, Passive, bytes_of};
 use ndis_sys::{
-    NDIS_PNP_CAPABILITIES, NDIS_STATUS_INVALID_DATA, NdisDeviceStateD0, NdisDeviceStateD1,
+    NDIS_PNP_CAPABILITIES, NDIS_STATUS_NOT_ACCEPTED, NdisDeviceStateD0, NdisDeviceStateD1,
     NdisDeviceStateD3, NdisDeviceStateUnspecified, Zero as _,
 };
 
-use super::input_u32;
 use crate::adapter::{Adapter, power};
 
 /// OID_PNP_CAPABILITIES: no wake-up.
@@ -21,19 +20,16 @@ pub fn query_power(request: OidRequest<'_>) -> Answered {
     request.report(&[])
 }
 
-/// OID_PNP_SET_POWER.
+/// OID_PNP_SET_POWER. It may end with SUCCESS or NOT_ACCEPTED only (page of the OID; Driver Verifier,
+/// NdisOidComplete), so that is what a state that there is not gets.
 pub fn set_power(adapter: &Adapter, request: OidRequest<'_>, at: Passive<'_>) -> Answered {
-    let (state, request) = match input_u32(request) {
-        Ok(input) => input,
-        Err(answered) => return answered,
-    };
-    let state = i32::try_from(state).unwrap_or(NdisDeviceStateUnspecified);
+    let state = ndis::read::<i32>(request.input()).unwrap_or(NdisDeviceStateUnspecified);
     if state == NdisDeviceStateD0 {
         power::up(adapter, at);
     } else if (NdisDeviceStateD1..=NdisDeviceStateD3).contains(&state) {
         power::down(adapter, at);
     } else {
-        return request.refuse(NDIS_STATUS_INVALID_DATA);
+        return request.refuse(NDIS_STATUS_NOT_ACCEPTED);
     }
     request.accept(size_of::<u32>())
 }
