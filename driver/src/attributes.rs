@@ -122,7 +122,7 @@ fn general(adapter: &Adapter, at: Passive<'_>) -> Result<(), NDIS_STATUS> {
     of.IfConnectorPresent = 0;
     of.SupportedStatistics = SUPPORTED_STATISTICS;
     of.SupportedPauseFunctions = NdisPauseFunctionsUnsupported as u32;
-    let oids = oid::supported();
+    let oids = oid::supported(adapter.version);
     of.SupportedOidList = oids.as_ptr().cast_mut();
     of.SupportedOidListLength = size_of_val(oids) as u32;
 

@@ -5,12 +5,16 @@ use ipsecov2_tests::switch::{Switch, SwitchPort, VERSIONS, config, frame};
 use ndis_sys::*;
 
 /// Every OID that is set only.
-const SET_ONLY: [u32; 5] = [
+const SET_ONLY: [u32; 9] = [
     OID_GEN_LINK_PARAMETERS,
     OID_802_3_MULTICAST_LIST,
     OID_OFFLOAD_ENCAPSULATION,
     OID_TCP_OFFLOAD_PARAMETERS,
     OID_PNP_SET_POWER,
+    OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA,
+    OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX,
+    OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA,
+    OID_TCP_TASK_IPSEC_OFFLOAD_V2_UPDATE_SA,
 ];
 
 /// "Mandatory OIDs for miniport drivers", those that the miniport gets.
@@ -39,6 +43,18 @@ fn what_is_listed_is_answered_and_buffers_are_respected() {
         for oid in MANDATORY_QUERIES {
             assert!(listed.contains(&oid), "{oid:#x} is not listed");
         }
+        let (here, elsewhere) = if version < 630 {
+            (
+                OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA,
+                OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX,
+            )
+        } else {
+            (
+                OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX,
+                OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA,
+            )
+        };
+        assert!(listed.contains(&here) && !listed.contains(&elsewhere));
         for oid in listed.into_iter().filter(|oid| !SET_ONLY.contains(oid)) {
             let whole = port.query(oid, 512);
             assert_eq!(whole.status, NDIS_STATUS_SUCCESS, "{oid:#x}");

@@ -14,8 +14,8 @@ const VENDOR_ID: u32 = u32::from_le_bytes([0x02, b'I', b'P', 1]);
 const VENDOR_DESCRIPTION: &[u8] = b"IPsec Task Offload Version 2 Virtual Ethernet\0";
 
 /// OID_GEN_SUPPORTED_LIST.
-pub fn supported_list(request: OidRequest<'_>) -> Answered {
-    let list = supported();
+pub fn supported_list(adapter: &Adapter, request: OidRequest<'_>) -> Answered {
+    let list = supported(adapter.version);
     let mut bytes = [0; 4 * 64];
     for (to, oid) in bytes.as_chunks_mut().0.iter_mut().zip(list) {
         *to = oid.to_ne_bytes();

@@ -8,14 +8,14 @@ mod packet_filter;
 mod power;
 mod statistics;
 
-use ndis::{Answered, OidRequest, Passive, Verb};
+use ndis::{Answered, OidRequest, Passive, Verb, Version};
 use ndis_sys::*;
 
 use crate::adapter::{Adapter, state::Reason};
 
 /// OID_GEN_SUPPORTED_LIST: what the driver answers itself. What NDIS answers for miniports from
 /// their attributes is not in it, except where the WDK's own sample lists it.
-static SUPPORTED: [NDIS_OID; 47] = [
+const SUPPORTED: [NDIS_OID; 50] = [
     OID_GEN_HARDWARE_STATUS,
     OID_GEN_TRANSMIT_BUFFER_SPACE,
     OID_GEN_RECEIVE_BUFFER_SPACE,
@@ -63,11 +63,28 @@ static SUPPORTED: [NDIS_OID; 47] = [
     OID_PNP_CAPABILITIES,
     OID_PNP_QUERY_POWER,
     OID_PNP_SET_POWER,
+    OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA,
+    OID_TCP_TASK_IPSEC_OFFLOAD_V2_UPDATE_SA,
+    OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA,
 ];
 
+static BEFORE_6_30: [NDIS_OID; 50] = SUPPORTED;
+
+/// From NDIS 6.30 on ADD_SA_EX takes the place of ADD_SA.
+static SINCE_6_30: [NDIS_OID; 50] = {
+    let mut oids = SUPPORTED;
+    let [.., last] = &mut oids;
+    *last = OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX;
+    oids
+};
+
 /// The list for the general attributes.
-pub fn supported() -> &'static [NDIS_OID] {
-    &SUPPORTED
+pub fn supported(version: Version) -> &'static [NDIS_OID] {
+    if version < Version::V6_30 {
+        &BEFORE_6_30
+    } else {
+        &SINCE_6_30
+    }
 }
 
 /// Answers a request.
@@ -75,6 +92,10 @@ pub fn handle(adapter: &Adapter, request: OidRequest<'_>, at: Passive<'_>) -> An
     // "If the driver receives any OID requests before NDIS calls MiniportHaltEx, it should
     // immediately complete such requests with a status value of NDIS_STATUS_NOT_ACCEPTED."
     if adapter.state.is(Reason::Removed) {
+        return request.refuse(NDIS_STATUS_NOT_ACCEPTED);
+    }
+    if request.oid() == OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA {
+        // A direct OID; whatever path it takes, it must not end with NOT_SUPPORTED (see there).
         return request.refuse(NDIS_STATUS_NOT_ACCEPTED);
     }
     match request.verb() {
@@ -86,7 +107,7 @@ pub fn handle(adapter: &Adapter, request: OidRequest<'_>, at: Passive<'_>) -> An
 
 fn query(adapter: &Adapter, request: OidRequest<'_>, at: Passive<'_>) -> Answered {
     match request.oid() {
-        OID_GEN_SUPPORTED_LIST => general::supported_list(request),
+        OID_GEN_SUPPORTED_LIST => general::supported_list(adapter, request),
         OID_GEN_HARDWARE_STATUS => request.report_u32(NdisHardwareStatusReady as u32),
         OID_GEN_TRANSMIT_BUFFER_SPACE => general::transmit_buffer_space(adapter, request),
         OID_GEN_RECEIVE_BUFFER_SPACE => general::receive_buffer_space(adapter, request),
