@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ndis_sim::{
     Rule,
-    ndis::{AdapterState, Collector, Error, OidRequest, SendNbl, rules},
+    ndis::{AdapterState, Collector, Error, OidRequest, SendNb, SendNbl, rules},
     report::rules as machine_rules,
 };
 use ndis_support::*;
@@ -259,4 +259,24 @@ fn every_rule_has_a_page_and_a_name_of_its_own() {
     assert_eq!(names.len(), rules::ALL.len());
     let complete = rules::OID_COMPLETE;
     assert_eq!(complete.to_string(), "NdisOidComplete (0xC4, 0x91001)");
+}
+
+#[test]
+fn a_write_between_the_mdls_of_a_shattered_frame_is_seen() {
+    let (_rig, _driver, open) = running(Misdeed::Overrun, false);
+    let shattered = SendNb::new(frame(200)).split_every(1);
+    let error = open
+        .send(vec![SendNbl::with_net_buffers(vec![shattered])])
+        .unwrap_err();
+    assert_eq!(rule_of(&error), rules::BUFFER_OVERRUN.name);
+}
+
+#[test]
+fn without_watching_data_structures_are_watched_all_the_same() {
+    for (misdeed, noticed) in [(Misdeed::ChangeData, false), (Misdeed::ChangeMdl, true)] {
+        let (rig, _driver, open) = running(misdeed, false);
+        rig.machine.ndis().watch_data(false);
+        let sent = open.send(vec![SendNbl::new(frame(60))]);
+        assert_eq!(sent.is_err(), noticed, "{misdeed:?}");
+    }
 }

@@ -207,7 +207,7 @@ impl PreparedNbl {
     }
 
     /// What the miniport changed that it may not, if anything.
-    pub(super) fn damage(&self) -> Option<String> {
+    pub(super) fn damage(&self, with_data: bool) -> Option<String> {
         // SAFETY: the structures belong to the object. The chains are compared
         // link by link with what they were, and so not followed astray.
         unsafe {
@@ -282,7 +282,7 @@ impl PreparedNbl {
                         }
                     }
                 }
-                if let Some(at) = planned.changed() {
+                if with_data && let Some(at) = planned.changed() {
                     return Some(format!(
                         "byte {at} of the data of NET_BUFFER {index} was changed"
                     ));

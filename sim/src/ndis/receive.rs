@@ -85,7 +85,7 @@ fn call_return(adapter: &Arc<AdapterBlock>, lists: Vec<Arc<NblRecord>>) {
     let mut first: *mut NET_BUFFER_LIST = ptr::null_mut();
     for record in lists.iter().rev() {
         take_back(
-            &processor::current().machine().ndis().mdls,
+            processor::current().machine().ndis(),
             record,
             Holder::Indicated,
         );
@@ -127,14 +127,14 @@ fn call_return(adapter: &Arc<AdapterBlock>, lists: Vec<Arc<NblRecord>>) {
 type Mdls = super::state::Table<super::memory::Mdl>;
 
 /// Checks that the miniport did not touch the list while it was not its own.
-fn take_back(mdls: &Mdls, record: &NblRecord, holder: Holder) {
-    let before = record.snapshot.lock().take();
+fn take_back(state: &State, record: &NblRecord, holder: Holder) {
+    let Some(before) = record.snapshot.lock().take() else {
+        return;
+    };
     // SAFETY: the record keeps the list; it is walked as it was when it was
     // indicated if nobody touched it, and by its own links if somebody did.
-    let now = unsafe { Snapshot::of(record.nbl) };
-    if let Some(before) = before
-        && before != now
-    {
+    let now = unsafe { Snapshot::of(record.nbl, before.data.is_some()) };
+    if before != now {
         let what = if before.shape == now.shape {
             "data"
         } else {
@@ -148,7 +148,7 @@ fn take_back(mdls: &Mdls, record: &NblRecord, holder: Holder) {
             ),
         );
     }
-    mark_mdls(mdls, record, false);
+    mark_mdls(&state.mdls, record, false);
 }
 
 fn mark_mdls(mdls: &Mdls, record: &NblRecord, on: bool) {
@@ -242,7 +242,7 @@ extern "efiapi" fn indicate(
         deliver(&adapter, received, flags);
         if loan {
             for record in &records {
-                take_back(&state.mdls, record, holder);
+                take_back(state, record, holder);
                 record.pass(Holder::Loaned, Holder::Driver);
             }
             adapter.receives.fetch_sub(records.len(), Ordering::AcqRel);
@@ -314,7 +314,7 @@ fn accept(
                 ));
             }
         }
-        *record.snapshot.lock() = Some(Snapshot::of(nbl));
+        *record.snapshot.lock() = Some(Snapshot::of(nbl, state.watches_data()));
     }
     mark_mdls(&state.mdls, &record, true);
     record

@@ -166,6 +166,7 @@ extern "efiapi" fn complete(handle: NDIS_HANDLE, first: *mut NET_BUFFER_LIST, fl
     here(|machine, state| {
         let adapter = state.adapter(handle as u64);
         *adapter.last_completion.lock() = machine.clock().now();
+        let watched = state.watches_data();
         // One protocol after the other, each with its own in the order of the chain.
         let mut by_open: BTreeMap<u64, (Arc<OpenBlock>, Vec<SentNbl>)> = BTreeMap::new();
         let mut next = first;
@@ -202,10 +203,10 @@ extern "efiapi" fn complete(handle: NDIS_HANDLE, first: *mut NET_BUFFER_LIST, fl
                     ),
                 );
             }
-            if let Some(damage) = request.damage() {
+            if let Some(damage) = request.damage(watched) {
                 violation(rules::SEND_GEOMETRY, format!("{nbl:p}: {damage}"));
             }
-            if let Some(overrun) = request.overrun() {
+            if watched && let Some(overrun) = request.overrun() {
                 violation(rules::BUFFER_OVERRUN, format!("{nbl:p}: {overrun}"));
             }
             adapter.sends.fetch_sub(1, Ordering::AcqRel);
