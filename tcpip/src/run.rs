@@ -17,7 +17,7 @@ use crate::{
     policy::{Clear, Keys, make_sas},
     recorder::Recorder,
     split::Split,
-    verify::{check_completions, check_received, check_wire},
+    verify::{check_completion, check_received, check_wire},
     wireshark,
 };
 
@@ -45,7 +45,7 @@ pub struct RunOptions {
 /// What happened.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
-    /// Packets sent, all of which arrived.
+    /// Packets sent.
     pub packets: usize,
     /// Their bytes, as in the input.
     pub bytes: usize,
@@ -55,15 +55,29 @@ pub struct Outcome {
     pub verified: usize,
     /// Packets that went as they are, by reason.
     pub clear: BTreeMap<Clear, usize>,
+    /// A message for each packet that was not as it must be, with its number.
+    pub failures: Vec<String>,
+}
+
+impl Outcome {
+    /// The outcome, if nothing failed.
+    pub fn passed(self) -> Result<Self> {
+        ensure!(
+            self.failures.is_empty(),
+            "{} packets failed:\n{}",
+            self.failures.len(),
+            self.failures.join("\n")
+        );
+        Ok(self)
+    }
 }
 
 /// Runs the scenario and writes `wire.pcap`, `received.pcap`, `sas.json` and the configuration
-/// for Wireshark.
+/// for Wireshark. Packets that fail are in the outcome; the captures have what there was of them.
 ///
 /// # Errors
 ///
-/// The first thing that is not as it must be: a packet that differs (with its number), a request
-/// that fails, a rule of the simulator, a leak.
+/// What is not about one packet: a request that fails, a rule of the simulator, a leak.
 pub fn run(options: &RunOptions, progress: &ProgressBar) -> Result<Outcome> {
     let input = Capture::read(&options.input)?;
     fs::create_dir_all(&options.out)
@@ -122,41 +136,52 @@ pub fn run(options: &RunOptions, progress: &ProgressBar) -> Result<Outcome> {
             .collect::<Result<Vec<_>>>()?;
         a.send(chain)?;
 
-        check_completions(&outgoing, &a_side.take_completed(outgoing.len(), PATIENCE))?;
+        let completed = a_side.take_completed(outgoing.len(), PATIENCE);
         let on_wire = tap_side.take_received(outgoing.len(), PATIENCE);
         let came_up = b_side.take_received(outgoing.len(), PATIENCE);
+        if let Some(check) = lab.machine().bug_check() {
+            return Err(check.into());
+        }
         for (position, outgoing) in outgoing.iter().enumerate() {
             let packet = &input.packets[outgoing.number - 1];
-            let check = || -> Result<Vec<u8>> {
-                let seen = on_wire.get(position).context("it never was on the wire")?;
-                check_wire(outgoing, seen, &file.sas).context("on the wire")?;
-                let seen = came_up.get(position).context("it did not come up")?;
-                check_received(outgoing, seen, &file.sas, &packet.frame).context("received")
-            };
-            let frame = check().with_context(|| {
-                format!("packet {} ({})", outgoing.number, describe(&packet.frame))
-            })?;
-            wire.packets.push(Packet::new(
-                packet.timestamp,
-                on_wire[position].frame.clone(),
-            ));
-            received.push(Packet {
-                timestamp: packet.timestamp,
-                original_len: packet.original_len,
-                frame,
-            });
-            match outgoing.protection {
-                Ok(_) => {
-                    outcome.encrypted += 1;
-                    outcome.verified += 1;
-                }
-                Err(reason) => *outcome.clear.entry(reason).or_default() += 1,
-            }
             outcome.packets += 1;
             outcome.bytes += packet.frame.len();
+            if let Err(reason) = outgoing.protection {
+                *outcome.clear.entry(reason).or_default() += 1;
+            }
+            let is_protected = usize::from(outgoing.protection.is_ok());
+            let mut judge = || -> Result<()> {
+                let seen = on_wire.get(position);
+                wire.packets
+                    .extend(seen.map(|seen| Packet::new(packet.timestamp, seen.frame.clone())));
+                check_completion(outgoing, &completed)?;
+                let seen = seen.context("it never was on the wire")?;
+                check_wire(outgoing, seen, &file.sas).context("on the wire")?;
+                outcome.encrypted += is_protected;
+                let seen = came_up.get(position).context("it did not come up")?;
+                let checked = check_received(outgoing, seen, &file.sas, &packet.frame);
+                received.push(Packet {
+                    frame: checked.as_ref().unwrap_or(&seen.frame).clone(),
+                    ..packet.clone()
+                });
+                checked.context("received")?;
+                outcome.verified += is_protected;
+                Ok(())
+            };
+            if let Err(error) = judge() {
+                outcome.failures.push(format!(
+                    "packet {} ({}): {error:#}",
+                    outgoing.number,
+                    describe(&packet.frame)
+                ));
+            }
         }
         progress.set_position(burst.end as u64);
         next = burst.end;
+        // After a loss what comes up does not tell which packet it was.
+        if on_wire.len().min(came_up.len()) < burst.len() {
+            break;
+        }
     }
 
     a.delete_sas(&outbound)?;
@@ -172,11 +197,11 @@ pub fn run(options: &RunOptions, progress: &ProgressBar) -> Result<Outcome> {
     }
     wire.write(&options.out.join("wire.pcap"))?;
     let received = input.with_packets(received);
+    received.write(&options.out.join("received.pcap"))?;
     ensure!(
-        received.packets == input.packets,
+        received.packets == input.packets || !outcome.failures.is_empty(),
         "received.pcap is not equal to the input"
     );
-    received.write(&options.out.join("received.pcap"))?;
     drop((a, b, tap));
     lab.finish()?;
     Ok(outcome)

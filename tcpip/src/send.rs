@@ -16,7 +16,7 @@ use crate::{
     recorder::Recorder,
     sas::SaFile,
     split::Split,
-    verify::{check_completions, check_untouched},
+    verify::{check_completion, check_untouched},
     wireshark,
 };
 
@@ -82,10 +82,11 @@ pub fn send(options: &SendOptions, progress: &ProgressBar) -> Result<Sent> {
             .map(|outgoing| net_buffer_list(outgoing, &handles, options.split))
             .collect::<Result<Vec<_>>>()?;
         a.send(chain)?;
-        check_completions(&outgoing, &a_side.take_completed(outgoing.len(), PATIENCE))?;
+        let completed = a_side.take_completed(outgoing.len(), PATIENCE);
         let mut on_wire = tap_side.take_received(outgoing.len(), PATIENCE).into_iter();
         for (packet, outgoing) in burst.iter().zip(&outgoing) {
             let about = || format!("packet {} ({})", outgoing.number, describe(&packet.frame));
+            check_completion(outgoing, &completed).with_context(about)?;
             let seen = on_wire
                 .next()
                 .with_context(|| format!("{}: it never was on the wire", about()))?;

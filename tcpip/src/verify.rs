@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use ndis_sys::NDIS_STATUS_SUCCESS;
 
 use crate::{
-    compare::{describe, difference, same_on_the_link},
+    compare::{difference, same_on_the_link},
     lab::status_name,
     offload::ReceiveStamp,
     outbound::{Outgoing, Protection, seal_in_software},
@@ -14,24 +14,18 @@ use crate::{
     unframe::unframe_esp,
 };
 
-/// Every packet sent once, completed once, successfully.
-pub fn check_completions(outgoing: &[Outgoing], completed: &[Completed]) -> Result<()> {
-    for outgoing in outgoing {
-        let mut of_packet = completed
-            .iter()
-            .filter(|completed| completed.cookie == outgoing.number as u64);
-        let about = || format!("packet {} ({})", outgoing.number, describe(&outgoing.plain));
-        let first = of_packet
-            .next()
-            .with_context(|| format!("{}: its send was not completed", about()))?;
-        ensure!(
-            first.status == NDIS_STATUS_SUCCESS,
-            "{}: its send was completed with {}",
-            about(),
-            status_name(first.status)
-        );
-        ensure!(of_packet.next().is_none(), "{}: completed twice", about());
-    }
+/// A packet's send must be completed once, and successfully.
+pub fn check_completion(outgoing: &Outgoing, completed: &[Completed]) -> Result<()> {
+    let mut of_packet = completed
+        .iter()
+        .filter(|completed| completed.cookie == outgoing.number as u64);
+    let first = of_packet.next().context("its send was not completed")?;
+    ensure!(
+        first.status == NDIS_STATUS_SUCCESS,
+        "its send was completed with {}",
+        status_name(first.status)
+    );
+    ensure!(of_packet.next().is_none(), "its send was completed twice");
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use tcpip::{
     lab::NdisVersion,
     packet::{Layout, PROTOCOL_ESP},
     receive::{Line, ReceiveOptions, receive},
-    run::{RunOptions, run},
+    run::{Outcome, RunOptions, run},
     sas::SaFile,
     unframe::unframe_esp,
 };
@@ -29,7 +29,10 @@ fn driver_sends(algorithm: Encryption, ndis_version: NdisVersion, out: &Path) ->
         algorithm,
         ..run_options(ndis_version, traffic(), out.to_owned())
     };
-    run(&options, &ProgressBar::hidden()).unwrap().encrypted
+    run(&options, &ProgressBar::hidden())
+        .and_then(Outcome::passed)
+        .unwrap()
+        .encrypted
 }
 
 fn driver_receives(ndis_version: NdisVersion, directory: &Path, input: &str) -> Vec<Line> {

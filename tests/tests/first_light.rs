@@ -24,7 +24,7 @@ const ALGORITHMS: [Encryption; 3] = [
 ];
 
 fn run_quietly(options: &RunOptions) -> Outcome {
-    match run(options, &ProgressBar::hidden()) {
+    match run(options, &ProgressBar::hidden()).and_then(Outcome::passed) {
         Ok(outcome) => outcome,
         Err(error) => panic!(
             "NDIS {}, {:?}, split {}: {error:#}",

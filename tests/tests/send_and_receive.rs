@@ -8,7 +8,7 @@ use tcpip::{
     capture::Capture,
     lab::NdisVersion,
     receive::{Line, ReceiveOptions, receive},
-    run::run,
+    run::{Outcome, run},
     sas::{Direction, SaFile},
     send::{SendOptions, Sent, send},
     split::Split,
@@ -48,7 +48,9 @@ fn the_halves_make_the_whole() {
         let directory = tempfile::tempdir().unwrap();
         let [whole, half] = ["whole", "half"].map(|name| directory.path().join(name));
         let options = run_options(version, traffic(), whole.clone());
-        let outcome = run(&options, &ProgressBar::hidden()).unwrap();
+        let outcome = run(&options, &ProgressBar::hidden())
+            .and_then(Outcome::passed)
+            .unwrap();
 
         let sas = whole.join("sas.json");
         let sent = send_traffic(version, &sas, &half).unwrap();
@@ -90,7 +92,9 @@ fn each_side_offloads_only_its_own_sas() {
     let directory = tempfile::tempdir().unwrap();
     let out = directory.path();
     let options = run_options(NdisVersion::V6_1, traffic(), out.to_owned());
-    let outcome = run(&options, &ProgressBar::hidden()).unwrap();
+    let outcome = run(&options, &ProgressBar::hidden())
+        .and_then(Outcome::passed)
+        .unwrap();
     let wire = out.join("wire.pcap");
     let mut file = SaFile::read(&out.join("sas.json")).unwrap();
     let sas = out.join("one-sided.json");

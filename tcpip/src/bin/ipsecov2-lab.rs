@@ -210,7 +210,7 @@ fn execute(arguments: &MachineArguments, command: Command) -> Result<()> {
             };
             let outcome = run(&options, &progress)?;
             progress.finish_and_clear();
-            let throughput = if measure > 0.0 {
+            let throughput = if measure > 0.0 && outcome.failures.is_empty() {
                 let capture = Capture::read(&input)?;
                 let frames: Vec<_> = capture.packets.iter().map(|p| p.frame.as_slice()).collect();
                 let file = SaFile::read(&out.join("sas.json"))?;
@@ -218,7 +218,8 @@ fn execute(arguments: &MachineArguments, command: Command) -> Result<()> {
             } else {
                 None
             };
-            report(&out, &outcome, throughput.as_ref())
+            report(&out, &outcome, throughput.as_ref())?;
+            outcome.passed().map(drop)
         }
         Command::Send { sas, input, out } => {
             progress.set_message("packets");
@@ -326,14 +327,11 @@ fn report(out: &Path, outcome: &Outcome, throughput: Option<&Throughput>) -> Res
     println!("packets    {:>9}", outcome.packets);
     println!("bytes      {:>9}", outcome.bytes);
     println!(
-        "encrypted  {:>9}  each equal on the wire to what software makes of it",
+        "encrypted  {:>9}  equal on the wire to what software makes of them",
         outcome.encrypted
     );
-    println!(
-        "verified   {:>9}  each equal to what was sent",
-        outcome.verified
-    );
-    println!("failed     {:>9}", 0);
+    println!("verified   {:>9}  equal to what was sent", outcome.verified);
+    println!("failed     {:>9}", outcome.failures.len());
     println!("in clear   {clear:>9}  {}", reasons.join(", "));
     if let Some(throughput) = throughput {
         println!(
@@ -360,7 +358,8 @@ fn report(out: &Path, outcome: &Outcome, throughput: Option<&Throughput>) -> Res
         "bytes": outcome.bytes,
         "encrypted": outcome.encrypted,
         "verified": outcome.verified,
-        "failed": 0,
+        "failed": outcome.failures.len(),
+        "failures": outcome.failures,
         "clear": clear,
         "throughput": throughput,
     });
