@@ -152,9 +152,18 @@ fn sends_of_every_shape_arrive() {
         SendNb::new(frame(200)).data_offset(30).split(&[30, 0]),
         SendNb::new(frame(200)).split_every(1),
         SendNb::new(frame(200)).data_offset(5).split_every(3),
+        SendNb::new(frame(200)).split(&[50, 50]).unmapped(),
     ];
     for shape in shapes {
         let nbl = SendNbl::with_net_buffers(vec![shape.clone()]);
+        let compact = nbl.clone().compact();
+        open.send_at(Irql::DISPATCH, vec![compact]).unwrap();
+        assert_eq!(collector.take_sent()[0].status, 0, "{shape:?}");
+        assert_eq!(
+            collector.take_received()[0].data(0),
+            frame(200),
+            "{shape:?}"
+        );
         open.send_at(Irql::PASSIVE, vec![nbl]).unwrap();
         assert_eq!(collector.take_sent()[0].status, 0, "{shape:?}");
         assert_eq!(

@@ -7,7 +7,8 @@ use std::{
 };
 
 use ndis_sys::{
-    MDL, NDIS_HANDLE, NDIS_STATUS, NDIS_STATUS_FAILURE, NDIS_STATUS_SUCCESS, PVOID, UINT, ULONG,
+    MDL, MDL_MAPPED_TO_SYSTEM_VA, MDL_PAGES_LOCKED, MDL_SOURCE_IS_NONPAGED_POOL, NDIS_HANDLE,
+    NDIS_STATUS, NDIS_STATUS_FAILURE, NDIS_STATUS_SUCCESS, PVOID, UINT, ULONG,
 };
 
 use super::{
@@ -87,8 +88,6 @@ impl Drop for Mdl {
 }
 
 const PAGE: u64 = 4096;
-const MDL_MAPPED_TO_SYSTEM_VA: i16 = 0x0001;
-const MDL_SOURCE_IS_NONPAGED_POOL: i16 = 0x0004;
 
 /// Bytes of an MDL with its array of page frame numbers: MmSizeOfMdl.
 pub(super) fn mdl_size(va: u64, len: u32) -> usize {
@@ -110,24 +109,28 @@ pub(super) fn mdl_for(va: u64, len: u32) -> MDL {
     mdl
 }
 
-/// Where the bytes of an MDL are: MmGetSystemAddressForMdlSafe.
+/// Where the bytes of an MDL are. NDIS maps an MDL that is only locked; the
+/// simulator has one address space, in which that changes nothing.
 ///
 /// # Safety
 /// `mdl` points to an MDL.
 pub(super) unsafe fn system_address(mdl: *const MDL) -> *mut u8 {
+    const MAPPED: i16 = MDL_MAPPED_TO_SYSTEM_VA | MDL_SOURCE_IS_NONPAGED_POOL;
     // SAFETY: as the caller says.
-    let MDL {
-        MdlFlags,
-        MappedSystemVa,
-        ..
-    } = unsafe { mdl.read() };
-    if MdlFlags & (MDL_MAPPED_TO_SYSTEM_VA | MDL_SOURCE_IS_NONPAGED_POOL) == 0 {
+    let mdl_read = unsafe { mdl.read() };
+    if mdl_read.MdlFlags & MAPPED != 0 {
+        return mdl_read.MappedSystemVa.cast();
+    }
+    if mdl_read.MdlFlags & MDL_PAGES_LOCKED == 0 {
         violation(
             rules::NET_BUFFER_LIST,
-            format!("the MDL {mdl:p} is not mapped"),
+            format!("the MDL {mdl:p} is neither mapped nor locked"),
         );
     }
-    MappedSystemVa.cast()
+    mdl_read
+        .StartVa
+        .cast::<u8>()
+        .wrapping_add(mdl_read.ByteOffset as usize)
 }
 
 pub(super) fn exports() -> Vec<Export> {

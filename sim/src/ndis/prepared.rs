@@ -3,7 +3,9 @@
 
 use std::{fmt, sync::Arc};
 
-use ndis_sys::{MDL, NET_BUFFER, NET_BUFFER_LIST, PVOID, TcpLargeSendNetBufferListInfo};
+use ndis_sys::{
+    MDL, MDL_PAGES_LOCKED, NET_BUFFER, NET_BUFFER_LIST, PVOID, TcpLargeSendNetBufferListInfo,
+};
 
 use super::{
     memory::{mdl_for, mdl_size},
@@ -42,6 +44,7 @@ struct Planned {
     offset: usize,
     data: Vec<u8>,
     current: (usize, usize),
+    unmapped: bool,
 }
 
 /// A send request in memory: it can be sent again each time it comes back.
@@ -76,9 +79,10 @@ impl PreparedNbl {
             .iter()
             .map(SendNb::mdl_lengths)
             .collect();
+        let many = if request.compact { 0 } else { MANY };
         let buffers: Vec<(Memory, Vec<*mut u8>)> = lengths
             .iter()
-            .map(|l| allocate(&machine.arc(), l))
+            .map(|l| allocate(&machine.arc(), l, many))
             .collect();
         let mdl_room: usize = lengths
             .iter()
@@ -131,6 +135,7 @@ impl PreparedNbl {
                 offset: request.offset,
                 data,
                 current,
+                unmapped: request.unmapped,
             });
         }
         let mut info = [0; INFO_SLOTS];
@@ -189,9 +194,12 @@ impl PreparedNbl {
                 (*nb).DataOffset = planned.offset as u32;
                 let mut next_mdl: *mut MDL = std::ptr::null_mut();
                 for segment in planned.segments.iter().rev() {
-                    segment
-                        .mdl
-                        .write(mdl_for(segment.va as u64, segment.len as u32));
+                    let mut mdl = mdl_for(segment.va as u64, segment.len as u32);
+                    if planned.unmapped {
+                        mdl.MdlFlags = MDL_PAGES_LOCKED;
+                        mdl.MappedSystemVa = std::ptr::null_mut();
+                    }
+                    segment.mdl.write(mdl);
                     (*segment.mdl).Next = next_mdl;
                     next_mdl = segment.mdl;
                 }
@@ -265,15 +273,13 @@ impl PreparedNbl {
                         .segments
                         .get(position + 1)
                         .map_or(std::ptr::null_mut(), |s| s.mdl);
-                    let mdl = segment.mdl;
+                    let (mdl, va) = (segment.mdl, segment.va as u64);
+                    let mapped = (*mdl).MappedSystemVa as u64;
+                    let unmapped = planned.unmapped && mapped == 0;
                     for (name, now, was) in [
                         ("Next", (*mdl).Next as u64, next as u64),
                         ("ByteCount", (*mdl).ByteCount.into(), segment.len as u64),
-                        (
-                            "MappedSystemVa",
-                            (*mdl).MappedSystemVa as u64,
-                            segment.va as u64,
-                        ),
+                        ("MappedSystemVa", if unmapped { va } else { mapped }, va),
                     ] {
                         if now != was {
                             return Some(format!(
@@ -385,8 +391,8 @@ fn locate(lengths: &[usize], offset: usize) -> (usize, usize) {
     (index, left)
 }
 
-fn allocate(machine: &Arc<Machine>, lengths: &[usize]) -> (Memory, Vec<*mut u8>) {
-    if lengths.len() <= MANY {
+fn allocate(machine: &Arc<Machine>, lengths: &[usize], many: usize) -> (Memory, Vec<*mut u8>) {
+    if lengths.len() <= many {
         let buffers: Vec<GuardedBuf> = lengths
             .iter()
             .map(|len| GuardedBuf::with(Arc::clone(machine), *len, 1, Fence::End))

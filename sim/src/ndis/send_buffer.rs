@@ -14,6 +14,7 @@ pub struct SendNb {
     pub(super) offset: usize,
     pub(super) slack: usize,
     pub(super) bare: bool,
+    pub(super) unmapped: bool,
 }
 
 impl SendNb {
@@ -49,6 +50,14 @@ impl SendNb {
     pub fn split_every(mut self, length: usize) -> Self {
         let total = self.offset + self.data.len() + self.slack;
         self.split = vec![length.max(1); total / length.max(1)];
+        self
+    }
+
+    /// MDLs whose pages are locked and not mapped, so that
+    /// MmGetSystemAddressForMdlSafe has to map them (and may fail).
+    #[must_use]
+    pub fn unmapped(mut self) -> Self {
+        self.unmapped = true;
         self
     }
 
@@ -95,6 +104,7 @@ pub struct SendNbl {
     pub(super) info: Vec<(usize, usize)>,
     pub(super) cookie: u64,
     pub(super) flags: u32,
+    pub(super) compact: bool,
 }
 
 impl SendNbl {
@@ -141,6 +151,15 @@ impl SendNbl {
     #[must_use]
     pub fn nbl_flags(mut self, flags: u32) -> Self {
         self.flags = flags;
+        self
+    }
+
+    /// Puts the MDLs of a NET_BUFFER next to each other, with guard bytes between,
+    /// instead of each against an inaccessible page: for many requests at a time,
+    /// of whose mappings a host has a limited number.
+    #[must_use]
+    pub fn compact(mut self) -> Self {
+        self.compact = true;
         self
     }
 
