@@ -66,7 +66,7 @@ pub fn run(adapter: &Adapter, at: Dispatch<'_>) {
     if taken == 0 {
         return;
     }
-    if !adapter.rx.enter(taken.saturating_add(1)) {
+    if !adapter.gates.enter_rx(taken.saturating_add(1)) {
         adapter.frames.give(frames, at);
         receiver.purge(adapter, at);
         return;
@@ -87,7 +87,7 @@ pub fn run(adapter: &Adapter, at: Dispatch<'_>) {
     }
     // Last: when this is what a pause waits for, NDIS may go on to halt the adapter, which waits
     // for this DPC.
-    adapter.leave_rx(taken.saturating_sub(kept).saturating_add(1));
+    adapter.leave_rx(taken.saturating_sub(kept).saturating_add(1), at);
 }
 
 /// Opens the IPsec packets of a burst and stamps every frame. Returns those to be indicated.
@@ -215,5 +215,5 @@ pub fn returned(adapter: &Adapter, frames: FrameQueue, at: Dispatch<'_>) {
     let count = u32::try_from(frames.len()).unwrap_or(u32::MAX);
     adapter.frames.give(frames, at);
     // Last: a pause may be complete with this, and the adapter gone after it.
-    adapter.leave_rx(count);
+    adapter.leave_rx(count, at);
 }

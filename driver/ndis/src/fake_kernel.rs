@@ -301,6 +301,6 @@ macro_rules! unused {
 
 unused! {
     KeInitializeEvent KeSetEvent KeClearEvent KeWaitForSingleObject KeInitializeDpc KeInsertQueueDpc
-    KeRemoveQueueDpc KeFlushQueuedDpcs NdisMIndicateStatusEx NdisMPauseComplete
+    KeRemoveQueueDpc KeFlushQueuedDpcs NdisMIndicateStatusEx NdisMPauseComplete NdisMResetComplete
     NdisOpenConfigurationEx NdisCloseConfiguration NdisReadConfiguration NdisReadNetworkAddress
 }

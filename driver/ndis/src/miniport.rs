@@ -4,7 +4,7 @@ use core::ffi::c_void;
 
 use ndis_sys::{
     NDIS_HANDLE, NDIS_STATUS, NDIS_STATUS_INDICATION, NdisMIndicateStatusEx, NdisMPauseComplete,
-    Zero as _,
+    NdisMResetComplete, Zero as _,
 };
 
 use crate::{ObjectKind, Version, header};
@@ -61,5 +61,15 @@ impl MiniportHandle {
     pub unsafe fn pause_complete(self) {
         // SAFETY: by the caller's promise.
         unsafe { NdisMPauseComplete(self.0) }
+    }
+
+    /// Completes a reset for which MiniportResetEx returned NDIS_STATUS_PENDING, with nothing for NDIS
+    /// to restore. IRQL <= DISPATCH_LEVEL.
+    ///
+    /// # Safety
+    /// Such a reset is pending, and nobody else completes it.
+    pub unsafe fn reset_complete(self, status: NDIS_STATUS) {
+        // SAFETY: by the caller's promise.
+        unsafe { NdisMResetComplete(self.0, status, 0) }
     }
 }

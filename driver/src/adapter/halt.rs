@@ -2,11 +2,11 @@
 
 use alloc::boxed::Box;
 
-use ndis::{Dispatch, Passive, at_dispatch};
+use ndis::{Passive, at_dispatch};
 use ndis_sys::NDIS_STATUS_NOT_ACCEPTED;
 
 use super::{Adapter, state::Reason};
-use crate::{trace::trace, wire::Port};
+use crate::trace::trace;
 
 /// Frees the adapter. NDIS has paused it, so nothing is out; dropping it takes it off the wire,
 /// retires its DPCs, wipes its SAs and frees the rest.
@@ -22,7 +22,7 @@ pub fn halt(adapter: Box<Adapter>, _at: Passive<'_>) {
 /// Changes on IPsec Offloads").
 pub fn surprise_removed(adapter: &Adapter, _at: Passive<'_>) {
     adapter.state.set(Reason::Removed);
-    at_dispatch(false, |at| stop(adapter, at));
+    at_dispatch(false, |at| adapter.stop(NDIS_STATUS_NOT_ACCEPTED, at));
     adapter.engine.delete_all();
     trace!("surprise removal");
 }
@@ -31,13 +31,5 @@ pub fn surprise_removed(adapter: &Adapter, _at: Passive<'_>) {
 /// MiniportShutdownEx encourages.
 pub fn shut_down(adapter: &Adapter, _at: Passive<'_>) {
     adapter.state.set(Reason::ShutDown);
-    at_dispatch(false, |at| stop(adapter, at));
-}
-
-fn stop(adapter: &Adapter, at: Dispatch<'_>) {
-    if let Some(plug) = adapter.plug() {
-        plug.configure(|port: &mut Port| port.set_running(false), at);
-    }
-    adapter.sender.abort(NDIS_STATUS_NOT_ACCEPTED, at);
-    adapter.receiver.purge(adapter, at);
+    at_dispatch(false, |at| adapter.stop(NDIS_STATUS_NOT_ACCEPTED, at));
 }

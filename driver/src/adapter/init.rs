@@ -9,8 +9,8 @@ use core::{
 
 use ipsec::Engine;
 use ndis::{
-    Dpc, Event, ExtendedFeatures, FramePool, MiniportHandle, NblPool, OutOfMemory, Passive,
-    RaisedIrql, Rundown, at_dispatch, try_box,
+    Dpc, ExtendedFeatures, FramePool, MiniportHandle, NblPool, OutOfMemory, Passive, RaisedIrql,
+    at_dispatch, try_box,
 };
 use ndis_sys::{
     ALL_PROCESSOR_GROUPS, KeQueryMaximumProcessorCountEx, NDIS_ERROR_CODE_OUT_OF_RESOURCES,
@@ -18,7 +18,7 @@ use ndis_sys::{
     NdisWriteErrorLogEntry, PVOID,
 };
 
-use super::{Adapter, state::State};
+use super::{Adapter, gates::Gates, state::State};
 use crate::{
     POOL_TAG, attributes,
     config::Config,
@@ -76,7 +76,7 @@ fn build(
     // this function. Both routines are sound with an adapter until they are retired, which dropping
     // the adapter does first (`halt`).
     unsafe {
-        adapter.tx_drained.initialize();
+        adapter.gates.initialize();
         adapter.receiver.dpc.initialize(receive_dpc, context);
         adapter.sender.dpc.initialize(send_dpc, context);
     }
@@ -139,10 +139,7 @@ fn allocate(
         permanent_address,
         address: permanent_address,
         state: State::paused(),
-        tx: Rundown::closed(),
-        rx: Rundown::closed(),
-        tx_drained: Event::uninitialized(),
-        pause_legs: AtomicU32::new(0),
+        gates: Gates::closed(),
         offload: Offload::new(config.ipsec),
         features: ExtendedFeatures::enabled(at),
         engine,

@@ -9,6 +9,7 @@
 //!
 //! Reset, power and surprise removal cut across: see [`state`].
 
+pub mod gates;
 pub mod halt;
 pub mod init;
 pub mod pause;
@@ -20,7 +21,8 @@ pub mod state;
 use core::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 
 use ipsec::Engine;
-use ndis::{Event, ExtendedFeatures, FramePool, MiniportHandle, Rundown, Version};
+use ndis::{Dispatch, ExtendedFeatures, FramePool, MiniportHandle, Version};
+use ndis_sys::NDIS_STATUS;
 
 use crate::{
     config::Config,
@@ -32,6 +34,7 @@ use crate::{
     wdf::Device,
     wire::Plug,
 };
+use gates::Gates;
 use state::State;
 
 /// An adapter. Lives from MiniportInitializeEx to MiniportHaltEx at one place in non-paged memory.
@@ -44,14 +47,7 @@ pub struct Adapter {
     /// What the adapter uses.
     pub address: Mac,
     pub state: State,
-    /// Send calls and the send queue.
-    pub tx: Rundown,
-    /// Frames that are with NDIS, and indications under way.
-    pub rx: Rundown,
-    /// Signalled when `tx` has drained; power transitions wait for it.
-    tx_drained: Event,
-    /// What a pause still waits for: its own call, `tx`, `rx`.
-    pause_legs: AtomicU32,
+    pub gates: Gates,
     pub offload: Offload,
     /// What the extended-state bracket saves.
     pub features: ExtendedFeatures,
@@ -99,18 +95,34 @@ impl Adapter {
         self.config.max_frame.saturating_add(tag)
     }
 
-    /// Gives up references on the send rundown. The caller touches the adapter no more: whoever
-    /// waits may free it.
-    pub fn leave_tx(&self, count: u32) {
-        if self.tx.leave(count).0 {
-            pause::tx_drained(self);
-        }
+    /// A send call, or the send queue, is done. The caller touches the adapter no more: whoever waits
+    /// may free it.
+    pub fn leave_tx(&self, at: Dispatch<'_>) {
+        pause::finish(self, self.gates.leave_tx(at), at);
     }
 
-    /// Gives up references on the receive rundown. The caller touches the adapter no more.
-    pub fn leave_rx(&self, count: u32) {
-        if self.rx.leave(count).0 {
-            pause::rx_drained(self);
+    /// Frames are back, or an indication has returned. The caller touches the adapter no more.
+    pub fn leave_rx(&self, count: u32, at: Dispatch<'_>) {
+        pause::finish(self, self.gates.leave_rx(count, at), at);
+    }
+
+    /// Stops the data: nothing comes in any more, and what waits to go out completes with `status`.
+    /// The reason has been set before.
+    fn stop(&self, status: NDIS_STATUS, at: Dispatch<'_>) {
+        self.set_running(false, at);
+        self.sender.abort(status, at);
+        self.receiver.purge(self, at);
+    }
+
+    /// Lets data flow again, if there is no reason left not to.
+    fn resume(&self, at: Dispatch<'_>) {
+        self.gates.open_sends(&self.state, at);
+        self.set_running(self.state.refusal().is_none(), at);
+    }
+
+    fn set_running(&self, running: bool, at: Dispatch<'_>) {
+        if let Some(plug) = self.plug() {
+            plug.configure(|port| port.set_running(running), at);
         }
     }
 }

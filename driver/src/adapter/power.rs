@@ -7,41 +7,23 @@
 use ndis::{Passive, at_dispatch};
 use ndis_sys::NDIS_STATUS_LOW_POWER_STATE;
 
-use super::{Adapter, restart, state::Reason};
-use crate::wire::Port;
+use super::{Adapter, state::Reason};
 
 /// To a low-power state: sends are refused with NDIS_STATUS_LOW_POWER_STATE, nothing is indicated,
 /// and what was under way has completed when this returns. Frames that NDIS holds are not waited for.
 pub fn down(adapter: &Adapter, at: Passive<'_>) {
-    if adapter.state.is(Reason::LowPower) {
-        return;
-    }
-    let paused = adapter.state.is(Reason::Paused);
     adapter.state.set(Reason::LowPower);
     at_dispatch(false, |at| {
-        if let Some(plug) = adapter.plug() {
-            plug.configure(|port: &mut Port| port.set_running(false), at);
-        }
-        adapter.sender.abort(NDIS_STATUS_LOW_POWER_STATE, at);
-        adapter.receiver.purge(adapter, at);
+        adapter.stop(NDIS_STATUS_LOW_POWER_STATE, at);
+        adapter.gates.close_sends(at);
     });
-    // A paused adapter's rundown is closed and has drained.
-    if !paused && !adapter.tx.close().0 {
-        adapter.tx_drained.wait(at);
-    }
+    adapter.gates.wait_idle(at);
     // Indications run in the DPC.
     ndis::dpc::flush(at);
 }
 
 /// To full power: as before.
 pub fn up(adapter: &Adapter, _at: Passive<'_>) {
-    if !adapter.state.is(Reason::LowPower) {
-        return;
-    }
-    if !adapter.state.is(Reason::Paused) {
-        adapter.tx_drained.clear();
-        adapter.tx.open();
-    }
     adapter.state.clear(Reason::LowPower);
-    restart::resume_port(adapter);
+    at_dispatch(false, |at| adapter.resume(at));
 }

@@ -110,7 +110,7 @@ impl Sender {
 /// MiniportSendNetBufferLists.
 pub fn send(adapter: &Adapter, mut chain: SendChain, at: Dispatch<'_>) {
     // Covers this call, completions included, and then what it leaves in the queue.
-    if !adapter.tx.enter(1) {
+    if !adapter.gates.enter_tx() {
         chain.complete(adapter.state.refusal().unwrap_or(NDIS_STATUS_FAILURE), at);
         return;
     }
@@ -124,7 +124,7 @@ pub fn send(adapter: &Adapter, mut chain: SendChain, at: Dispatch<'_>) {
         sender.put_back(context, at);
     }
     if enqueue(adapter, chain, at) {
-        adapter.leave_tx(1);
+        adapter.leave_tx(at);
     }
 }
 
@@ -179,6 +179,6 @@ pub fn run_queue(adapter: &Adapter, at: Dispatch<'_>) {
         sender.dpc.queue();
     } else {
         // Last: a pause may be complete with this; halt waits for the DPC.
-        adapter.leave_tx(1);
+        adapter.leave_tx(at);
     }
 }
