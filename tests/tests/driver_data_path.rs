@@ -320,3 +320,23 @@ fn without_receive_buffers_frames_are_lost_and_counted() {
     drop(b.protocol.take_received());
     switch.finish();
 }
+
+#[test]
+fn a_packet_that_cannot_be_mapped_is_out_of_resources() {
+    let switch = Switch::new(610);
+    let (a, b) = pair(&switch);
+    let bytes = frame(b.adapter.mac(), a.adapter.mac(), 64);
+    let list = || SendNbl::with_net_buffers(vec![SendNb::new(bytes.clone()).unmapped()]);
+    switch
+        .machine
+        .faults()
+        .fail_next("MmMapLockedPagesSpecifyCache");
+    assert_eq!(
+        a.send(vec![list(), list()]),
+        [NDIS_STATUS_RESOURCES, NDIS_STATUS_SUCCESS]
+    );
+    assert_eq!(b.received_bytes(), [bytes]);
+    assert_eq!(a.counter(OID_GEN_XMIT_DISCARDS), 1);
+    assert_eq!(a.counter(OID_GEN_XMIT_ERROR), 0);
+    switch.finish();
+}

@@ -195,7 +195,7 @@ fn a_driver_that_cannot_register_leaves_nothing() {
     let inf = ndis_sim::inf::Inf::load(&ipsecov2_tests::inf()).unwrap();
     let package = ndis_sim::ndis::Package::new(inf, tcpip::lab::HARDWARE_ID);
     let loaded = ndis_sim::ndis::Miniport::load(&machine, &ipsecov2_tests::driver(), package);
-    let error = loaded.err().expect("the registration failed").to_string();
+    let error = loaded.expect_err("the registration failed").to_string();
     assert!(error.contains("DriverEntry returned status"), "{error}");
     assert!(!error.contains("leak"), "{error}");
     assert!(machine.report().is_clean(), "{}", machine.report());
@@ -376,7 +376,7 @@ fn many_adapters_share_the_wire() {
     first.send_frame(&bytes);
     assert!(first.received().is_empty(), "a sender hears itself");
     for port in &ports[1..] {
-        assert_eq!(port.received_bytes(), [bytes.clone()]);
+        assert_eq!(port.received_bytes(), std::slice::from_ref(&bytes));
     }
     // A port that goes takes nothing with it.
     check(ports[7].adapter.halt());
