@@ -141,7 +141,10 @@ impl Lab {
     /// `protocol` to it.
     pub fn port(&self, largest: usize, protocol: Arc<dyn Protocol>) -> Result<Port> {
         let jumbo = largest.clamp(1514, JUMBO_MAX).to_string();
-        let config = AdapterConfig::new(HARDWARE_ID).keyword("*JumboPacket", jumbo);
+        // Without priority and VLAN support 802.1Q tags stay in the frames, as captures have them.
+        let config = AdapterConfig::new(HARDWARE_ID)
+            .keyword("*JumboPacket", jumbo)
+            .keyword("*PriorityVLANTag", "0");
         let port = self.port_with(config, protocol)?;
         let possible = port.adapter.mtu() as usize + ETHERNET_HEADER;
         ensure!(

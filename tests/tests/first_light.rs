@@ -137,6 +137,85 @@ fn every_payload_length() {
     }
 }
 
+/// Tags, link padding, checksums left to a NIC, cut and foreign packets: `received.pcap` has them
+/// as they were, and what can be protected is.
+#[test]
+fn odd_captures_come_back_as_they_were() {
+    let plain = synthetic::udp_v4(28 + 4).unwrap();
+    let change = |change: fn(&mut Vec<u8>)| {
+        let mut frame = plain.clone();
+        change(&mut frame);
+        frame
+    };
+    let odd = [
+        // (frame, whether it can be protected)
+        (plain.clone(), true),
+        (change(|frame| frame.extend_from_slice(&[0; 14])), true),
+        (
+            change(|frame| frame.extend_from_slice(b"trailer of a link")),
+            true,
+        ),
+        (change(|frame| frame[24..26].fill(0)), true),
+        (
+            change(|frame| drop(frame.splice(12..12, [0x81, 0, 0x20, 5]))),
+            false,
+        ),
+        (change(|frame| frame[16..18].fill(0)), false),
+        (change(|frame| frame.truncate(40)), false),
+        (change(|frame| frame[0] = 0xFF), false),
+        // ESP of others, under the SPI that would have been the first of the run.
+        (
+            change(|frame| {
+                frame[23] = 50;
+                frame[34..38].copy_from_slice(&0x1000_0001_u32.to_be_bytes());
+            }),
+            false,
+        ),
+    ];
+    let mut capture = Capture::default();
+    for (index, (frame, _)) in odd.iter().enumerate() {
+        let timestamp = Timestamp {
+            seconds: 1,
+            fraction: index as u32,
+        };
+        capture.packets.push(Packet::new(timestamp, frame.clone()));
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let input = directory.path().join("input.pcap");
+    capture.write(&input).unwrap();
+    for version in NdisVersion::ALL {
+        let outcome = run_quietly(&run_options(
+            version,
+            input.clone(),
+            directory.path().to_owned(),
+        ));
+        let protected = odd.iter().filter(|(_, protected)| *protected).count();
+        assert_eq!((outcome.packets, outcome.encrypted), (odd.len(), protected));
+        assert_eq!(
+            fs::read(directory.path().join("received.pcap")).unwrap(),
+            fs::read(&input).unwrap()
+        );
+    }
+}
+
+/// Frames that no adapter can carry end the run with a reason.
+#[test]
+fn frames_of_segmentation_offload_are_refused() {
+    let mut capture = Capture::default();
+    let frame = synthetic::udp_v4(20_000).unwrap();
+    capture
+        .packets
+        .push(Packet::new(Timestamp::default(), frame));
+    let directory = tempfile::tempdir().unwrap();
+    let input = directory.path().join("input.pcap");
+    capture.write(&input).unwrap();
+    let options = run_options(NdisVersion::V6_1, input, directory.path().to_owned());
+    let error = run(&options, &ProgressBar::hidden())
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("the adapter takes 9014"), "{error}");
+}
+
 /// Two runs from one seed are the same on the wire; random keys differ.
 #[test]
 fn keys_come_from_where_they_should() {

@@ -210,7 +210,8 @@ fn execute(arguments: &MachineArguments, command: Command) -> Result<()> {
             };
             let outcome = run(&options, &progress)?;
             progress.finish_and_clear();
-            let throughput = if measure > 0.0 && outcome.failures.is_empty() {
+            let throughput = if measure > 0.0 && outcome.packets > 0 && outcome.failures.is_empty()
+            {
                 let capture = Capture::read(&input)?;
                 let frames: Vec<_> = capture.packets.iter().map(|p| p.frame.as_slice()).collect();
                 let file = SaFile::read(&out.join("sas.json"))?;
