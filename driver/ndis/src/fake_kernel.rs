@@ -300,6 +300,7 @@ macro_rules! unused {
 }
 
 unused! {
+    KeGetCurrentProcessorNumberEx
     KeInitializeEvent KeSetEvent KeClearEvent KeWaitForSingleObject KeInitializeDpc KeInsertQueueDpc
     KeRemoveQueueDpc KeFlushQueuedDpcs NdisMIndicateStatusEx NdisMPauseComplete NdisMResetComplete
     NdisOpenConfigurationEx NdisCloseConfiguration NdisReadConfiguration NdisReadNetworkAddress

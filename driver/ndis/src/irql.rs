@@ -5,7 +5,7 @@
 
 use core::marker::PhantomData;
 
-use ndis_sys::{DISPATCH_LEVEL, KIRQL, KeLowerIrql, KfRaiseIrql};
+use ndis_sys::{DISPATCH_LEVEL, KIRQL, KeGetCurrentProcessorNumberEx, KeLowerIrql, KfRaiseIrql};
 
 /// Neither `Send` nor `Sync`, and bound to a scope.
 type Here<'a> = PhantomData<(&'a (), *const ())>;
@@ -86,4 +86,11 @@ pub fn at_dispatch<R>(already: bool, work: impl FnOnce(Dispatch<'_>) -> R) -> R 
     }
     let raised = RaisedIrql::raise();
     work(raised.dispatch())
+}
+
+/// The number of the current processor, over all groups. It stays that as long as the level does.
+#[must_use]
+pub fn current_processor(_at: Dispatch<'_>) -> usize {
+    // SAFETY: callable at any IRQL; the result's other form is not wanted.
+    unsafe { KeGetCurrentProcessorNumberEx(core::ptr::null_mut()) as usize }
 }

@@ -51,7 +51,7 @@ pub use dpc::Dpc;
 pub use event::Event;
 pub use frame::{Frame, FramePool, FrameQueue};
 pub use header::header;
-pub use irql::{Dispatch, Passive, RaisedIrql, at_dispatch};
+pub use irql::{Dispatch, Passive, RaisedIrql, at_dispatch, current_processor};
 pub use lock::{ReadGuard, RwSpinLock, SpinGuard, SpinLock, WriteGuard};
 pub use memory::{OutOfMemory, try_box, try_with_capacity, try_zeroed};
 pub use miniport::MiniportHandle;

@@ -34,7 +34,7 @@ use crate::{
     wire,
 };
 
-/// More processors than this send at once through the queue.
+/// Processors with a higher number send through the queue.
 const MAX_SEND_CONTEXTS: u32 = 64;
 
 /// Makes an adapter, in the Paused state, and returns what NDIS is to know it by.

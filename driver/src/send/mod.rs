@@ -16,7 +16,8 @@ mod compose;
 use alloc::vec::Vec;
 
 use ndis::{
-    Dispatch, Dpc, InfoSlot, MiniportHandle, OutOfMemory, SendChain, SpinLock, try_with_capacity,
+    Dispatch, Dpc, InfoSlot, MiniportHandle, OutOfMemory, SendChain, SpinLock, current_processor,
+    try_with_capacity,
 };
 use ndis_sys::{NDIS_STATUS, NDIS_STATUS_FAILURE, NDIS_STATUS_SEND_ABORTED, PVOID};
 
@@ -37,7 +38,10 @@ struct Queue {
 pub struct Sender {
     queue: SpinLock<Queue>,
     pub dpc: Dpc,
-    contexts: SpinLock<Vec<Context>>,
+    /// By processor. Taken while that processor sends inline: a transport that sends from its
+    /// completion handler finds it gone and goes through the queue, so sends do not nest.
+    contexts: Vec<SpinLock<Option<Context>>>,
+    dpc_context: SpinLock<Option<Context>>,
 }
 
 impl Sender {
@@ -50,10 +54,9 @@ impl Sender {
         processors: usize,
         capacity: usize,
     ) -> Result<Self, OutOfMemory> {
-        let count = processors.saturating_add(1);
-        let mut contexts = try_with_capacity(count)?;
-        for _ in 0..count {
-            contexts.push(Context::new(capacity)?);
+        let mut contexts = try_with_capacity(processors)?;
+        for _ in 0..processors {
+            contexts.push(SpinLock::new(Some(Context::new(capacity)?)));
         }
         Ok(Self {
             queue: SpinLock::new(Queue {
@@ -61,28 +64,9 @@ impl Sender {
                 active: false,
             }),
             dpc: Dpc::uninitialized(),
-            contexts: SpinLock::new(contexts),
+            contexts,
+            dpc_context: SpinLock::new(Some(Context::new(capacity)?)),
         })
-    }
-
-    /// A context for an inline send. The last one is the DPC's, which can so always go on.
-    fn inline_context(&self, at: Dispatch<'_>) -> Option<Context> {
-        let mut contexts = self.contexts.lock(at);
-        if contexts.len() > 1 {
-            contexts.pop()
-        } else {
-            None
-        }
-    }
-
-    /// A context for the DPC.
-    fn dpc_context(&self, at: Dispatch<'_>) -> Option<Context> {
-        self.contexts.lock(at).pop()
-    }
-
-    fn put_back(&self, context: Context, at: Dispatch<'_>) {
-        // There was room for it before it was taken: this does not allocate.
-        self.contexts.lock(at).push(context);
     }
 
     /// Completes what is queued with `status`. What the DPC or an inline send works on goes out.
@@ -119,12 +103,24 @@ pub fn send(adapter: &Adapter, mut chain: SendChain, at: Dispatch<'_>) {
         chain.take().complete(status, at);
     } else if sender.queue.lock(at).active {
         // Order is kept by going behind what waits.
-    } else if let Some(mut context) = sender.inline_context(at) {
-        run(adapter, &mut chain, &mut context, at);
-        sender.put_back(context, at);
+    } else if let Some(place) = sender.contexts.get(current_processor(at)) {
+        with_context(place, at, |context| run(adapter, &mut chain, context, at));
     }
     if enqueue(adapter, chain, at) {
         adapter.leave_tx(at);
+    }
+}
+
+/// Does some work with the context that lies at `place`, if it is there.
+fn with_context(
+    place: &SpinLock<Option<Context>>,
+    at: Dispatch<'_>,
+    work: impl FnOnce(&mut Context),
+) {
+    let taken = place.lock(at).take();
+    if let Some(mut context) = taken {
+        work(&mut context);
+        *place.lock(at) = Some(context);
     }
 }
 
@@ -155,11 +151,10 @@ fn enqueue(adapter: &Adapter, chain: SendChain, at: Dispatch<'_>) -> bool {
 pub fn run_queue(adapter: &Adapter, at: Dispatch<'_>) {
     let sender = &adapter.sender;
     let mut chain = sender.queue.lock(at).chain.split_front(BUDGET);
-    // Inline sends leave one context, and this DPC does not run twice at a time.
-    if let Some(mut context) = sender.dpc_context(at) {
-        run(adapter, &mut chain, &mut context, at);
-        sender.put_back(context, at);
-    }
+    // The DPC's context is there: it does not run twice at a time.
+    with_context(&sender.dpc_context, at, |context| {
+        run(adapter, &mut chain, context, at);
+    });
 
     let mut queue = sender.queue.lock(at);
     let refusal = adapter.state.refusal();
