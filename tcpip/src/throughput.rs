@@ -33,9 +33,9 @@ use crate::{
     split::Split,
 };
 
-/// Packets in memory at once. Each MDL lies in fenced memory of its own, of which a host has a
-/// limited number; of longer captures the first so many packets are used.
-const AT_ONCE: usize = 2048;
+/// Packets in memory at once: the host has a limited number of fenced mappings. Of longer captures
+/// the first so many packets are used.
+const AT_ONCE: usize = 8192;
 
 /// All from one processor, as one application would.
 const SENDING: SendOptions = SendOptions {
@@ -175,7 +175,9 @@ pub fn measure(options: &LabOptions, load: &Load<'_>) -> Result<Throughput> {
             match ready.get_mut(index) {
                 Some(nbl) => nbl.rewrite(0, &outgoing.frame),
                 None => ready.push(
-                    net_buffer_list(&outgoing, &outbound, load.split)?.prepare(lab.machine()),
+                    net_buffer_list(&outgoing, &outbound, load.split)?
+                        .compact()
+                        .prepare(lab.machine()),
                 ),
             }
         }
