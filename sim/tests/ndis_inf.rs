@@ -23,7 +23,6 @@ fn the_drivers_inf_gives_its_defaults() {
     for (name, value) in [
         ("*IPsecOffloadV2", sz("3")),
         ("*IPsecOffloadV2IPv4", sz("3")),
-        ("LegacyAlgorithms", sz("0")),
         ("*JumboPacket", sz("1514")),
         ("*PriorityVLANTag", sz("3")),
         ("NetworkAddress", None),

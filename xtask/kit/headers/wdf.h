@@ -1,9 +1,9 @@
-/* Declarations-only stand-in for the KMDF 1.33 client header. Written for the
+/* Declarations-only stand-in for the KMDF 1.31 client header. Written for the
  * Linux build; lists only what the driver uses. Every entry is a fact of the
  * KMDF binary interface (name, layout, table index). */
 #pragma once
 
-#define WdfFunctions WdfFunctions_01033
+#define WdfFunctions WdfFunctions_01031
 
 #define WDF_HANDLE(n) typedef struct n##__ { int unused; } *n
 WDF_HANDLE(WDFDRIVER);

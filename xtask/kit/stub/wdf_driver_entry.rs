@@ -1,5 +1,5 @@
 //! Stand-in for the WDK's `WdfDriverEntry.lib`: the image's entry point `FxDriverEntry`, which binds the
-//! driver to KMDF 1.33 and then calls its `DriverEntry`, and the variables through which the driver reaches
+//! driver to KMDF 1.31 and then calls its `DriverEntry`, and the variables through which the driver reaches
 //! the framework.
 //!
 //! What the WDK's stub does besides (binding of KMDF class extensions, context types initialised at load
@@ -18,8 +18,8 @@ type NtStatus = i32;
 type WdfFunc = Option<unsafe extern "system" fn()>;
 
 const KMDF_MAJOR: u32 = 1;
-const KMDF_MINOR: u32 = 33;
-/// Functions and structures of KMDF 1.33.
+const KMDF_MINOR: u32 = 31;
+/// Functions and structures of KMDF 1.31.
 const FUNCTION_COUNT: u32 = 458;
 const STRUCTURE_COUNT: u32 = 81;
 /// Row of the function table.
@@ -90,7 +90,7 @@ const _: () = {
 
 /// The framework's function table.
 #[unsafe(no_mangle)]
-pub static mut WdfFunctions_01033: *const WdfFunc = null();
+pub static mut WdfFunctions_01031: *const WdfFunc = null();
 /// What the framework keeps for this driver.
 #[unsafe(no_mangle)]
 pub static mut WdfDriverGlobals: *mut DriverGlobals = null_mut();
@@ -128,7 +128,7 @@ static mut BIND_INFO: BindInfo = BindInfo {
     minor: KMDF_MINOR,
     build: 0,
     function_count: FUNCTION_COUNT,
-    function_table: &raw mut WdfFunctions_01033,
+    function_table: &raw mut WdfFunctions_01031,
     module: null_mut(),
     minimum_version_required: &raw const WdfMinimumVersionRequired,
     client_version_higher_than_framework: &raw mut WdfClientVersionHigherThanFramework,
@@ -187,7 +187,7 @@ pub unsafe extern "system" fn FxDriverEntry(
         if status < 0 {
             return status;
         }
-        WdfDriverMiniportUnloadOverride = *WdfFunctions_01033.add(WDF_DRIVER_MINIPORT_UNLOAD);
+        WdfDriverMiniportUnloadOverride = *WdfFunctions_01031.add(WDF_DRIVER_MINIPORT_UNLOAD);
         let status = DriverEntry(driver, registry_path);
         if status < 0 {
             unbind();

@@ -24,7 +24,7 @@ pub use reproducible::check as check_reproducible;
 use crate::{fsutil, paths, progress::Progress};
 
 /// The KMDF version, major and minor, as in `[workspace.metadata.wdk.driver-model]`.
-const KMDF: (u32, u32) = (1, 33);
+const KMDF: (u32, u32) = (1, 31);
 
 /// A processor that the driver is built for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

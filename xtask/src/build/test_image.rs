@@ -88,7 +88,7 @@ impl Image {
     }
 }
 
-/// One import (NdisMSleep from NDIS.SYS), one binding to KMDF 1.33, all flags as they should be.
+/// One import (NdisMSleep from NDIS.SYS), one binding to KMDF 1.31, all flags as they should be.
 pub fn good() -> Image {
     let mut image = Image(vec![0; SIZE]);
     image.text(0, b"MZ").u32(0x3c, 0x40).text(0x40, b"PE\0\0");
@@ -130,6 +130,6 @@ pub fn good() -> Image {
         .u32(DATA.0 + 8, 88)
         .u64(DATA.0 + 16, BASE + u64::from(RDATA.1 + COMPONENT_NAME))
         .u32(DATA.0 + 24, 1)
-        .u32(DATA.0 + 28, 33);
+        .u32(DATA.0 + 28, 31);
     image
 }
