@@ -46,6 +46,13 @@ struct Requests {
 }
 
 impl OidQueue {
+    /// The requests that the miniport holds: its handler has returned NDIS_STATUS_PENDING.
+    pub(super) fn pending(&self) -> Vec<Arc<OidBlock>> {
+        let mut requests = self.at_miniport();
+        requests.retain(|block| block.stage.load(Ordering::Acquire) == PENDING);
+        requests
+    }
+
     /// The requests that the miniport has.
     pub(super) fn at_miniport(&self) -> Vec<Arc<OidBlock>> {
         let requests = self.0.lock();

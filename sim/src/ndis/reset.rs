@@ -77,13 +77,14 @@ pub(super) fn reset(machine: &Machine, adapter: &Arc<AdapterBlock>) -> NDIS_STAT
     status
 }
 
-/// From NDIS 6.30 on a miniport completes its requests before the reset.
+/// From NDIS 6.30 on a miniport completes its requests before the reset. One that a handler is just answering
+/// on another processor is not held.
 fn check_reset(machine: &Machine, adapter: &AdapterBlock) {
     if adapter.driver.version < (6, 30) {
         return;
     }
     let sends = send::outstanding(machine, adapter);
-    let requests = adapter.oids.at_miniport();
+    let requests = adapter.oids.pending();
     if !sends.is_empty() || !requests.is_empty() {
         violation(
             rules::RESET_COMPLETE,
