@@ -39,6 +39,8 @@ enum Task {
     Send(LabArgs),
     /// Only the receiving adapter: frames in, a JSON line and the indicated packet out for each.
     Receive(LabArgs),
+    /// Packets per second and Gbit/s through the driver in the simulator, by packet size.
+    Throughput(LabArgs),
     /// Set up the peers (tshark, scapy) and run all tests.
     Test(TestArgs),
 }
@@ -110,6 +112,7 @@ fn run(cli: Cli) -> Result<()> {
         Task::Run(args) => lab::run(&ui, "run", &args.arguments),
         Task::Send(args) => lab::run(&ui, "send", &args.arguments),
         Task::Receive(args) => lab::run(&ui, "receive", &args.arguments),
+        Task::Throughput(args) => lab::run(&ui, "throughput", &args.arguments),
         Task::Test(args) => test::run(&ui, &args.filter),
     }
 }
