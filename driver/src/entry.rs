@@ -5,7 +5,7 @@ use core::{
     sync::atomic::{AtomicPtr, Ordering},
 };
 
-use ndis::{ObjectKind, Passive, Version, header};
+use ndis::{ObjectKind, Passive, Version, header, keyword};
 use ndis_sys::{
     DRIVER_OBJECT, NDIS_HANDLE, NDIS_MINIPORT_DRIVER_CHARACTERISTICS, NDIS_STATUS_SUCCESS,
     NdisMDeregisterMiniportDriver, NdisMRegisterMiniportDriver, Zero as _,
@@ -33,21 +33,6 @@ pub fn wdf_driver() -> WDFDRIVER {
     HANDLES.wdf.load(Ordering::Acquire)
 }
 
-/// "NdisVersion", see [`version`].
-const NDIS_VERSION: &[u16] = &[
-    b'N' as u16,
-    b'd' as u16,
-    b'i' as u16,
-    b's' as u16,
-    b'V' as u16,
-    b'e' as u16,
-    b'r' as u16,
-    b's' as u16,
-    b'i' as u16,
-    b'o' as u16,
-    b'n' as u16,
-];
-
 /// The driver's entry point: binds to the framework, then registers with NDIS.
 ///
 /// # Safety
@@ -69,7 +54,8 @@ pub unsafe extern "system" fn driver_entry(
     };
     HANDLES.wdf.store(wdf, Ordering::Release);
     // SAFETY: `wdf` was made above.
-    let version = version::from_registry(unsafe { wdf::read_parameter(wdf, NDIS_VERSION, at) });
+    let version =
+        version::from_registry(unsafe { wdf::read_parameter(wdf, keyword!("NdisVersion"), at) });
     version::set(version);
 
     let mut characteristics = characteristics(version);

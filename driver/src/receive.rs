@@ -23,9 +23,17 @@ use crate::{
 /// Frames per run of the DPC.
 const BURST: usize = 64;
 
+/// What is waiting to be indicated.
+struct Queue {
+    frames: FrameQueue,
+    /// The DPC is queued or running. A DPC that runs may be queued on another processor and run there
+    /// at the same time; frames would overtake each other. So it is queued by whoever turns this on.
+    active: bool,
+}
+
 /// Frames on their way up.
 pub struct Receiver {
-    queue: SpinLock<FrameQueue>,
+    queue: SpinLock<Queue>,
     pub dpc: Dpc,
 }
 
@@ -33,7 +41,10 @@ impl Receiver {
     /// Nothing received; the DPC is yet to be initialised.
     pub const fn new() -> Self {
         Self {
-            queue: SpinLock::new(FrameQueue::new()),
+            queue: SpinLock::new(Queue {
+                frames: FrameQueue::new(),
+                active: false,
+            }),
             dpc: Dpc::uninitialized(),
         }
     }
@@ -43,14 +54,30 @@ impl Receiver {
         if frames.is_empty() {
             return;
         }
-        self.queue.lock(at).append(frames);
-        self.dpc.queue();
+        let mut queue = self.queue.lock(at);
+        queue.frames.append(frames);
+        let started = !core::mem::replace(&mut queue.active, true);
+        drop(queue);
+        if started {
+            self.dpc.queue();
+        }
     }
 
-    /// Drops what is queued.
+    /// Drops what is queued. The DPC finds nothing then.
     pub fn purge(&self, adapter: &Adapter, at: Dispatch<'_>) {
-        let frames = self.queue.lock(at).take();
+        let frames = self.queue.lock(at).frames.take();
         adapter.frames.give(frames, at);
+    }
+
+    /// The end of a run of the DPC: it runs again if there is more.
+    fn rest(&self, at: Dispatch<'_>) {
+        let mut queue = self.queue.lock(at);
+        queue.active = !queue.frames.is_empty();
+        let again = queue.active;
+        drop(queue);
+        if again {
+            self.dpc.queue();
+        }
     }
 }
 
@@ -58,17 +85,16 @@ impl Receiver {
 /// more the indication itself, for pause must wait until that has returned (MiniportPause).
 pub fn run(adapter: &Adapter, at: Dispatch<'_>) {
     let receiver = &adapter.receiver;
-    let (frames, more) = {
-        let mut queue = receiver.queue.lock(at);
-        (queue.split_front(BURST), !queue.is_empty())
-    };
+    let frames = receiver.queue.lock(at).frames.split_front(BURST);
     let taken = u32::try_from(frames.len()).unwrap_or(u32::MAX);
     if taken == 0 {
+        receiver.rest(at);
         return;
     }
     if !adapter.gates.enter_rx(taken.saturating_add(1)) {
         adapter.frames.give(frames, at);
         receiver.purge(adapter, at);
+        receiver.rest(at);
         return;
     }
     let mut frames = open(adapter, frames, at);
@@ -82,9 +108,7 @@ pub fn run(adapter: &Adapter, at: Dispatch<'_>) {
     });
     adapter.stats.received.add(&tally);
     frames.indicate(adapter.handle, at);
-    if more {
-        receiver.dpc.queue();
-    }
+    receiver.rest(at);
     // Last: when this is what a pause waits for, NDIS may go on to halt the adapter, which waits
     // for this DPC.
     adapter.leave_rx(taken.saturating_sub(kept).saturating_add(1), at);

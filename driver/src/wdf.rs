@@ -4,15 +4,15 @@
 
 use core::{mem::transmute, ptr::null_mut};
 
-use ndis::Passive;
+use ndis::{Keyword, Passive};
 use ndis_sys::{
     NDIS_STATUS, NdisMGetDeviceProperty, PFN_WDFDEVICEMINIPORTCREATE, PFN_WDFDRIVERMINIPORTUNLOAD,
     WdfDeviceMiniportCreateTableIndex,
 };
 use wdk_sys::{
     _WDF_DRIVER_INIT_FLAGS, KEY_READ, NT_SUCCESS, NTSTATUS, PCUNICODE_STRING, PDRIVER_OBJECT,
-    STATUS_UNSUCCESSFUL, UNICODE_STRING, WDF_DRIVER_CONFIG, WDF_NO_OBJECT_ATTRIBUTES, WDFDEVICE,
-    WDFDRIVER, WDFKEY, call_unsafe_wdf_function_binding,
+    STATUS_UNSUCCESSFUL, WDF_DRIVER_CONFIG, WDF_NO_OBJECT_ATTRIBUTES, WDFDEVICE, WDFDRIVER, WDFKEY,
+    call_unsafe_wdf_function_binding,
 };
 
 /// Makes the framework's driver object. NDIS keeps the dispatch routines and AddDevice:
@@ -75,11 +75,7 @@ pub unsafe fn release_driver(driver: WDFDRIVER, _at: Passive<'_>) {
 ///
 /// # Safety
 /// `driver` came from [`create_driver`] and is not released.
-pub unsafe fn read_parameter(
-    driver: WDFDRIVER,
-    name: &'static [u16],
-    _at: Passive<'_>,
-) -> Option<u32> {
+pub unsafe fn read_parameter(driver: WDFDRIVER, name: Keyword, _at: Passive<'_>) -> Option<u32> {
     let mut key: WDFKEY = null_mut();
     // SAFETY: a live driver object; PASSIVE_LEVEL by the token.
     let status = unsafe {
@@ -94,19 +90,14 @@ pub unsafe fn read_parameter(
     if !NT_SUCCESS(status) {
         return None;
     }
-    let bytes = u16::try_from(size_of_val(name)).ok()?;
-    let name = UNICODE_STRING {
-        Length: bytes,
-        MaximumLength: bytes,
-        Buffer: name.as_ptr().cast_mut(),
-    };
+    let name = name.as_string();
     let mut value = 0;
     // SAFETY: the key is open; the name is counted.
     let status = unsafe {
         call_unsafe_wdf_function_binding!(
             WdfRegistryQueryULong,
             key,
-            &raw const name,
+            (&raw const name).cast(),
             &raw mut value
         )
     };

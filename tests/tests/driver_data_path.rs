@@ -1,15 +1,10 @@
 //! Frames without IPsec: filters, lengths, padding, tags, order, cancellation, and what happens when
 //! something runs out.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicUsize, Ordering},
-};
-
 use ipsecov2_tests::switch::{PATIENCE, Switch, SwitchPort, check, config, frame};
 use ndis_sim::{
     Irql, Machine,
-    ndis::{Collector, Open, Protocol, ReceivedNbl, SendNb, SendNbl, SentNbl},
+    ndis::{Collector, SendNb, SendNbl},
 };
 use ndis_sys::*;
 
@@ -343,50 +338,5 @@ fn a_packet_that_cannot_be_mapped_is_out_of_resources() {
     assert_eq!(b.received_bytes(), [bytes]);
     assert_eq!(a.counter(OID_GEN_XMIT_DISCARDS), 1);
     assert_eq!(a.counter(OID_GEN_XMIT_ERROR), 0);
-    switch.finish();
-}
-
-/// A transport that sends the next frame whenever one is done.
-#[derive(Default)]
-struct Restless {
-    open: Mutex<Option<Open>>,
-    frame: Mutex<Vec<u8>>,
-    done: AtomicUsize,
-    depth: AtomicUsize,
-    deepest: AtomicUsize,
-}
-
-impl Protocol for Restless {
-    fn receive(&self, _: Vec<ReceivedNbl>, _: u32) {}
-
-    fn send_complete(&self, sent: Vec<SentNbl>, _: u32) {
-        let depth = 1 + self.depth.fetch_add(1, Ordering::Relaxed);
-        self.deepest.fetch_max(depth, Ordering::Relaxed);
-        for _ in sent {
-            if self.done.fetch_add(1, Ordering::Relaxed) < 3000 {
-                let list = SendNbl::new(self.frame.lock().unwrap().clone());
-                let open = self.open.lock().unwrap().clone().unwrap();
-                check(open.send(vec![list]));
-            }
-        }
-        self.depth.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-#[test]
-fn sends_from_completion_handlers_do_not_nest() {
-    let switch = Switch::on(Machine::builder().processors(1).build(), 610);
-    let restless = Arc::new(Restless::default());
-    let adapter = check(switch.driver.add_adapter(config()));
-    let open = check(adapter.open(restless.clone()));
-    *restless.frame.lock().unwrap() = frame([0xff; 6], adapter.mac(), 64);
-    *restless.open.lock().unwrap() = Some(open.clone());
-    let first = SendNbl::new(restless.frame.lock().unwrap().clone());
-    check(open.send(vec![first]));
-    switch.machine.settle().unwrap();
-    assert_eq!(restless.done.load(Ordering::Relaxed), 3001);
-    assert!(restless.deepest.load(Ordering::Relaxed) <= 2, "sends nest");
-    restless.open.lock().unwrap().take();
-    drop(open);
     switch.finish();
 }

@@ -15,19 +15,21 @@ use crate::{ObjectKind, Version, header, irql::Passive, miniport::MiniportHandle
 pub struct Keyword(&'static [u16]);
 
 impl Keyword {
-    /// The name `units`, without a terminator.
+    /// The name `units`, with its terminator.
     #[must_use]
     pub const fn new(units: &'static [u16]) -> Self {
         assert!(units.len() < 0x4000, "longer than a registry name");
+        assert!(matches!(units.last(), Some(0)), "not terminated");
         Self(units)
     }
 
-    const fn as_string(self) -> NDIS_STRING {
+    /// As a counted string, which does not count the terminator.
+    #[must_use]
+    pub const fn as_string(self) -> NDIS_STRING {
         let mut string = NDIS_STRING::ZERO;
         // `new` has checked that this fits.
-        let bytes = (self.0.len() as u16).saturating_mul(2);
-        string.Length = bytes;
-        string.MaximumLength = bytes;
+        string.MaximumLength = (self.0.len() as u16).saturating_mul(2);
+        string.Length = string.MaximumLength.saturating_sub(2);
         string.Buffer = self.0.as_ptr().cast_mut();
         string
     }
@@ -37,8 +39,8 @@ impl Keyword {
 #[macro_export]
 macro_rules! keyword {
     ($name:literal) => {{
-        const UNITS: [u16; $name.len()] = {
-            let mut units = [0; $name.len()];
+        const UNITS: [u16; $name.len() + 1] = {
+            let mut units = [0; $name.len() + 1];
             let mut i = 0;
             while i < $name.len() {
                 assert!($name.as_bytes()[i].is_ascii());

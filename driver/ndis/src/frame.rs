@@ -25,6 +25,7 @@ use ndis_sys::{
 };
 
 use crate::{
+    Version,
     irql::{Dispatch, Passive, RaisedIrql},
     lock::SpinLock,
     memory::{OutOfMemory, try_box, try_with_capacity, try_zeroed},
@@ -121,6 +122,8 @@ struct Inner {
     /// Frames that are not in `free`.
     away: AtomicUsize,
     capacity: usize,
+    /// Slots of out-of-band information that the registered version has.
+    slots: usize,
     nbls: NblPool,
 }
 
@@ -139,6 +142,7 @@ impl FramePool {
     /// [`OutOfMemory`]; nothing stays allocated.
     pub fn new(
         adapter: MiniportHandle,
+        version: Version,
         nbls: NblPool,
         count: usize,
         capacity: usize,
@@ -150,6 +154,7 @@ impl FramePool {
             cells: try_with_capacity(count)?,
             away: AtomicUsize::new(0),
             capacity,
+            slots: version.max_net_buffer_list_info(),
             nbls,
         })?));
         // From here on its Drop cleans up.
@@ -343,8 +348,10 @@ impl Frame {
     /// Clears the out-of-band information of the list that takes the frame up: it may hold what the
     /// stack wrote the last time.
     pub fn clear_info(&mut self) {
-        // SAFETY: the frame's list is the driver's while the frame is owned.
-        unsafe { oob::clear(self.cell().nbl) }
+        let cell = self.cell();
+        // SAFETY: the pool outlives its frames; the frame's list is the driver's while the frame is
+        // owned, and has the slots of the version that the driver registered with.
+        unsafe { oob::clear(cell.nbl, cell.home.as_ref().slots) }
     }
 
     /// Sets a word of out-of-band information.

@@ -1,15 +1,12 @@
-//! Out-of-band information of NET_BUFFER_LISTs: the slots that exist in the lists of every NDIS
-//! version this crate knows (6.1 has 13; later versions only add).
+//! Out-of-band information of NET_BUFFER_LISTs. The slots with a name here exist in the lists of every
+//! NDIS version that this crate knows: 6.1 has 13, later versions only add.
 
 use ndis_sys::{
     IPsecOffloadV2HeaderNetBufferListInfo, IPsecOffloadV2NetBufferListInfo,
     IPsecOffloadV2TunnelNetBufferListInfo, Ieee8021QNetBufferListInfo, NET_BUFFER_LIST,
-    NET_BUFFER_LIST_INFO, NetBufferListCancelId, PVOID, TcpIpChecksumNetBufferListInfo,
+    NET_BUFFER_LIST_INFO, NetBufferListCancelId, TcpIpChecksumNetBufferListInfo,
     TcpLargeSendNetBufferListInfo,
 };
-
-/// The number of slots of an NDIS 6.1 list, the smallest there is.
-const SLOTS: i32 = 13;
 
 /// A slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,15 +42,13 @@ impl InfoSlot {
     }
 }
 
-/// Clears all slots.
+/// Clears the first `slots` slots.
 ///
 /// # Safety
-/// `nbl` is valid and the driver's.
-pub(crate) unsafe fn clear(nbl: *mut NET_BUFFER_LIST) {
-    for id in 0..SLOTS {
-        // SAFETY: every list has these slots.
-        unsafe {
-            *NET_BUFFER_LIST_INFO(nbl, id) = core::ptr::null_mut::<core::ffi::c_void>() as PVOID
-        };
+/// `nbl` is valid, the driver's, and has as many slots.
+pub(crate) unsafe fn clear(nbl: *mut NET_BUFFER_LIST, slots: usize) {
+    for id in 0..slots {
+        // SAFETY: by the caller's promise.
+        unsafe { *NET_BUFFER_LIST_INFO(nbl, id as i32) = core::ptr::null_mut() };
     }
 }

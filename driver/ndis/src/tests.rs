@@ -234,7 +234,7 @@ fn frames(count: usize) -> FramePool {
     // SAFETY: the fake kernel knows no level.
     let at = unsafe { Passive::assume() };
     let lists = NblPool::new(adapter(), Version::V6_1, 0, at).unwrap();
-    FramePool::new(adapter(), lists, count, 64, at).unwrap()
+    FramePool::new(adapter(), Version::V6_1, lists, count, 64, at).unwrap()
 }
 
 #[test]
@@ -272,6 +272,43 @@ fn frames_go_up_and_come_home() {
 }
 
 #[test]
+fn the_slots_of_the_version_are_cleared_and_no_more() {
+    for (version, slots) in [
+        (Version::V6_1, 13),
+        (Version::V6_20, 18),
+        (Version::V6_30, 24),
+    ] {
+        // SAFETY: the fake kernel knows no level.
+        let at_passive = unsafe { Passive::assume() };
+        let lists = NblPool::new(adapter(), version, 0, at_passive).unwrap();
+        let pool = FramePool::new(adapter(), version, lists, 1, 64, at_passive).unwrap();
+        let taken = at(|at| pool.take(1, at));
+        at(|at| taken.indicate(adapter(), at));
+        let list = kernel(|kernel| kernel.indicated.pop()).unwrap();
+        // SAFETY: the pool's list, written as a stack may while it has it.
+        let mut back = unsafe {
+            (*list).NetBufferListInfo = [core::ptr::without_provenance_mut(7); _];
+            FrameQueue::from_returned(list)
+        };
+        back.for_each(Frame::clear_info);
+        // SAFETY: as above.
+        let left = unsafe { (*list).NetBufferListInfo }.map(|word| word.addr());
+        let mut expected = [0; MaxNetBufferListInfo];
+        expected[slots..].fill(7);
+        assert_eq!(left, expected, "{version:?}");
+    }
+}
+
+#[test]
+fn keywords_are_counted_and_terminated() {
+    let name = keyword!("*Ab").as_string();
+    assert_eq!((name.Length, name.MaximumLength), (6, 8));
+    // SAFETY: the string's own units.
+    let units = unsafe { core::slice::from_raw_parts(name.Buffer, 4) };
+    assert_eq!(units, [0x2a, 0x41, 0x62, 0]);
+}
+
+#[test]
 fn a_pool_gives_no_more_than_it_has() {
     let pool = frames(2);
     let taken = at(|at| pool.take(5, at));
@@ -286,7 +323,7 @@ fn a_pool_that_cannot_be_made_leaves_nothing() {
         // SAFETY: the fake kernel knows no level.
         let at = unsafe { Passive::assume() };
         let lists = NblPool::new(adapter(), Version::V6_1, 0, at).unwrap();
-        assert!(FramePool::new(adapter(), lists, 3, 64, at).is_err());
+        assert!(FramePool::new(adapter(), Version::V6_1, lists, 3, 64, at).is_err());
         kernel(|kernel| assert_eq!((kernel.lists, kernel.mdls, kernel.pools), (0, 0, 0)));
     }
 }

@@ -34,9 +34,6 @@ use crate::{
     wire,
 };
 
-/// Processors with a higher number send through the queue.
-const MAX_SEND_CONTEXTS: u32 = 64;
-
 /// Makes an adapter, in the Paused state, and returns what NDIS is to know it by.
 ///
 /// # Errors
@@ -124,12 +121,12 @@ fn allocate(
         .saturating_add(TAG)
         .max(MIN_FRAME.saturating_add(TAG));
     let lists = NblPool::new(handle, version, POOL_TAG, at)?;
-    let frames = FramePool::new(handle, lists, config.receive_buffers, capacity, at)?;
+    let frames = FramePool::new(handle, version, lists, config.receive_buffers, capacity, at)?;
     // SAFETY: callable at any IRQL.
     let processors = unsafe { KeQueryMaximumProcessorCountEx(ALL_PROCESSOR_GROUPS) };
     let sender = Sender::new(
         handle,
-        processors.clamp(1, MAX_SEND_CONTEXTS) as usize,
+        (processors as usize).clamp(1, send::MAX_INLINE_PROCESSORS),
         capacity,
     )?;
     try_box(Adapter {

@@ -12,7 +12,10 @@ use super::{
     list::{Elements, next_element},
     operation,
 };
-use crate::{adapter::Adapter, simd::with_simd};
+use crate::{
+    adapter::{Adapter, state::Reason},
+    simd::with_simd,
+};
 
 /// What ADD_SA and ADD_SA_EX have in common, with the keys within the buffer.
 struct AddSa {
@@ -36,6 +39,9 @@ pub fn add_list(adapter: &Adapter, mut request: OidRequest<'_>, at: Dispatch<'_>
     const ALIGN: usize = align_of::<IPSEC_OFFLOAD_V2_ADD_SA>();
     const HANDLE: usize = core::mem::offset_of!(IPSEC_OFFLOAD_V2_ADD_SA, OffloadHandle);
 
+    if adapter.state.is(Reason::Resetting) {
+        return request.refuse(NDIS_STATUS_NOT_ACCEPTED);
+    }
     let length = request.input().len();
     if let Some(needed) = missing(request.input(), SIZE, parse_add_sa) {
         return request.too_short(needed);
@@ -86,6 +92,9 @@ pub fn add_extended(adapter: &Adapter, mut request: OidRequest<'_>, at: Dispatch
     const SIZE: usize = NDIS_SIZEOF_IPSEC_OFFLOAD_V2_ADD_SA_EX_REVISION_1;
     const HANDLE: usize = core::mem::offset_of!(IPSEC_OFFLOAD_V2_ADD_SA_EX, OffloadHandle);
 
+    if adapter.state.is(Reason::Resetting) {
+        return request.refuse(NDIS_STATUS_NOT_ACCEPTED);
+    }
     let length = request.input().len();
     if let Some(needed) = missing(request.input(), SIZE, parse_add_sa_ex) {
         return request.too_short(needed);

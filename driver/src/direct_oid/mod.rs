@@ -18,7 +18,7 @@ use list::Elements;
 
 /// Answers a request.
 pub fn handle(adapter: &Adapter, request: OidRequest<'_>, at: Dispatch<'_>) -> Answered {
-    if adapter.state.is(Reason::Removed) || adapter.state.is(Reason::Resetting) {
+    if adapter.state.is(Reason::Removed) {
         return request.refuse(NDIS_STATUS_NOT_ACCEPTED);
     }
     if request.verb() != Verb::Set {
@@ -44,18 +44,18 @@ pub fn handle(adapter: &Adapter, request: OidRequest<'_>, at: Dispatch<'_>) -> A
 
 /// OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA: may end with SUCCESS, NOT_ACCEPTED or REQUEST_ABORTED
 /// only (Driver Verifier, NdisOidComplete). So a handle that is unknown is passed over, and a list
-/// that leaves the buffer ends there.
+/// that cannot be walked to its end is aborted there: the SAs before that are deleted.
 fn delete(adapter: &Adapter, request: OidRequest<'_>) -> Answered {
     const SIZE: usize = NDIS_SIZEOF_IPSEC_OFFLOAD_V2_DELETE_SA_REVISION_1;
     const ALIGN: usize = align_of::<IPSEC_OFFLOAD_V2_DELETE_SA>();
 
     let input = request.input();
-    for offset in Elements::new(input, SIZE, ALIGN).map_while(|offset| offset) {
-        let Some(sa) = input
-            .get(offset..)
-            .and_then(read::<IPSEC_OFFLOAD_V2_DELETE_SA>)
-        else {
-            break;
+    for offset in Elements::new(input, SIZE, ALIGN) {
+        let sa = offset
+            .and_then(|offset| input.get(offset..))
+            .and_then(read::<IPSEC_OFFLOAD_V2_DELETE_SA>);
+        let Some(sa) = sa else {
+            return request.refuse(NDIS_STATUS_REQUEST_ABORTED);
         };
         if let Some(handle) = SaHandle::from_raw(sa.OffloadHandle.addr() as u64) {
             adapter.engine.delete_sa(handle);

@@ -14,6 +14,7 @@ mod burst;
 mod compose;
 
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use ndis::{
     Dispatch, Dpc, InfoSlot, MiniportHandle, OutOfMemory, SendChain, SpinLock, current_processor,
@@ -24,6 +25,8 @@ use ndis_sys::{NDIS_STATUS, NDIS_STATUS_FAILURE, NDIS_STATUS_SEND_ABORTED, PVOID
 use crate::adapter::Adapter;
 use burst::{Context, run};
 
+/// Processors with a higher number send through the queue only.
+pub const MAX_INLINE_PROCESSORS: usize = 64;
 /// Packets per call, or per run of the DPC.
 pub const BUDGET: usize = 128;
 
@@ -38,8 +41,7 @@ struct Queue {
 pub struct Sender {
     queue: SpinLock<Queue>,
     pub dpc: Dpc,
-    /// By processor. Taken while that processor sends inline: a transport that sends from its
-    /// completion handler finds it gone and goes through the queue, so sends do not nest.
+    /// By processor.
     contexts: Vec<SpinLock<Option<Context>>>,
     dpc_context: SpinLock<Option<Context>>,
 }
@@ -103,11 +105,31 @@ pub fn send(adapter: &Adapter, mut chain: SendChain, at: Dispatch<'_>) {
         chain.take().complete(status, at);
     } else if sender.queue.lock(at).active {
         // Order is kept by going behind what waits.
-    } else if let Some(place) = sender.contexts.get(current_processor(at)) {
-        with_context(place, at, |context| run(adapter, &mut chain, context, at));
+    } else {
+        send_inline(adapter, &mut chain, at);
     }
     if enqueue(adapter, chain, at) {
         adapter.leave_tx(at);
+    }
+}
+
+/// Processors that send inline now, on whatever adapter. A transport that sends from its completion
+/// handler goes through the queue, so that sends do not nest on the kernel's small stack.
+static SENDING: [AtomicBool; MAX_INLINE_PROCESSORS] =
+    [const { AtomicBool::new(false) }; MAX_INLINE_PROCESSORS];
+
+fn send_inline(adapter: &Adapter, chain: &mut SendChain, at: Dispatch<'_>) {
+    let processor = current_processor(at);
+    let (Some(sending), Some(place)) = (
+        SENDING.get(processor),
+        adapter.sender.contexts.get(processor),
+    ) else {
+        return;
+    };
+    // Only this processor uses its flag.
+    if !sending.swap(true, Ordering::Relaxed) {
+        with_context(place, at, |context| run(adapter, chain, context, at));
+        sending.store(false, Ordering::Relaxed);
     }
 }
 
