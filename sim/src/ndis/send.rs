@@ -10,9 +10,9 @@ use std::{
 
 use ndis_sys::{
     NDIS_HANDLE, NDIS_SEND_COMPLETE_FLAGS_DISPATCH_LEVEL, NDIS_SEND_FLAGS_DISPATCH_LEVEL,
-    NDIS_STATUS_FAILURE, NDIS_STATUS_INVALID_LENGTH, NDIS_STATUS_NOT_ACCEPTED, NDIS_STATUS_PAUSED,
-    NDIS_STATUS_RESET_IN_PROGRESS, NDIS_STATUS_RESOURCES, NDIS_STATUS_SEND_ABORTED,
-    NDIS_STATUS_SUCCESS, NET_BUFFER_LIST, ULONG,
+    NDIS_STATUS_FAILURE, NDIS_STATUS_INVALID_LENGTH, NDIS_STATUS_LOW_POWER_STATE,
+    NDIS_STATUS_NOT_ACCEPTED, NDIS_STATUS_PAUSED, NDIS_STATUS_RESET_IN_PROGRESS,
+    NDIS_STATUS_RESOURCES, NDIS_STATUS_SEND_ABORTED, NDIS_STATUS_SUCCESS, NET_BUFFER_LIST, ULONG,
 };
 use parking_lot::Mutex;
 
@@ -195,10 +195,14 @@ extern "efiapi" fn complete(handle: NDIS_HANDLE, first: *mut NET_BUFFER_LIST, fl
                 next = (*nbl).Next;
                 (*nbl).Status
             };
-            // MiniportDevicePnPEventNotify has sends refused with this after a surprise removal.
-            let removed =
-                status == NDIS_STATUS_NOT_ACCEPTED && adapter.removed.load(Ordering::Acquire);
-            if !removed && !STATUSES.iter().any(|(allowed, _)| *allowed == status) {
+            // MiniportDevicePnPEventNotify has sends refused with the one after a surprise removal,
+            // OID_PNP_SET_POWER with the other in a low-power state.
+            let refused = match status {
+                NDIS_STATUS_NOT_ACCEPTED => adapter.removed.load(Ordering::Acquire),
+                NDIS_STATUS_LOW_POWER_STATE => adapter.low_power.load(Ordering::Acquire),
+                _ => false,
+            };
+            if !refused && !STATUSES.iter().any(|(allowed, _)| *allowed == status) {
                 violation(
                     rules::SEND_COMPLETE,
                     format!(
