@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::Write,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -25,6 +26,13 @@ use tcpip::{
     throughput::{Load, Throughput, measure},
     wireshark,
 };
+
+/// Prints a line. Whether anybody reads it (`| head`) does not change the result.
+macro_rules! say {
+    ($($arguments:tt)*) => {
+        let _ = writeln!(std::io::stdout(), $($arguments)*);
+    };
+}
 
 /// The ipsecov2 driver between simulated adapters.
 #[derive(Parser)]
@@ -234,13 +242,13 @@ fn execute(arguments: &MachineArguments, command: Command) -> Result<()> {
             };
             let sent = send(&options, &progress)?;
             progress.finish_and_clear();
-            println!(
+            say!(
                 "{} packets on the wire, {} of them encrypted: {}",
                 sent.packets,
                 sent.protected,
                 out.join("wire.pcap").display()
             );
-            println!(
+            say!(
                 "decrypted view: {}",
                 wireshark::command_line(&out, "wire.pcap")
             );
@@ -262,7 +270,7 @@ fn execute(arguments: &MachineArguments, command: Command) -> Result<()> {
                 .clone()
                 .filter(|line| line.crypto_status == "CRYPTO_SUCCESS");
             let (done, verified) = (done.count(), verified.count());
-            println!(
+            say!(
                 "{} packets indicated, {verified} verified, {} failed, {} untouched: {}",
                 lines.len(),
                 done - verified,
@@ -276,7 +284,7 @@ fn execute(arguments: &MachineArguments, command: Command) -> Result<()> {
             sas,
             measure,
         } => {
-            println!("IP packet  packets/s  Gbit/s of plain frames");
+            say!("IP packet  packets/s  Gbit/s of plain frames");
             for size in sizes {
                 let frame = synthetic::udp_v4(size)?;
                 let frames = [frame.as_slice()];
@@ -288,7 +296,7 @@ fn execute(arguments: &MachineArguments, command: Command) -> Result<()> {
                     sas.keys(),
                 )?;
                 let result = timed(&lab, &frames, &file, arguments, measure)?;
-                println!(
+                say!(
                     "{size:9}  {:9.0}  {:.3}",
                     result.packets as f64 / result.seconds,
                     result.gbit_per_second
@@ -325,26 +333,26 @@ fn report(out: &Path, outcome: &Outcome, throughput: Option<&Throughput>) -> Res
         .iter()
         .map(|(reason, count)| format!("{count} {reason}"))
         .collect();
-    println!("packets    {:>9}", outcome.packets);
-    println!("bytes      {:>9}", outcome.bytes);
-    println!(
+    say!("packets    {:>9}", outcome.packets);
+    say!("bytes      {:>9}", outcome.bytes);
+    say!(
         "encrypted  {:>9}  equal on the wire to what software makes of them",
         outcome.encrypted
     );
-    println!("verified   {:>9}  equal to what was sent", outcome.verified);
-    println!("failed     {:>9}", outcome.failures.len());
-    println!("in clear   {clear:>9}  {}", reasons.join(", "));
+    say!("verified   {:>9}  equal to what was sent", outcome.verified);
+    say!("failed     {:>9}", outcome.failures.len());
+    say!("in clear   {clear:>9}  {}", reasons.join(", "));
     if let Some(throughput) = throughput {
-        println!(
+        say!(
             "Gbit/s     {:>9.2}  encrypted, copied, verified and decrypted in the simulator, on {} simulated processors of a host with {}",
             throughput.gbit_per_second,
             throughput.processors,
             std::thread::available_parallelism().map_or(1, usize::from)
         );
     }
-    println!();
-    println!("wire, received, SAs and this table: {}", out.display());
-    println!(
+    say!("");
+    say!("wire, received, SAs and this table: {}", out.display());
+    say!(
         "decrypted view: {}",
         wireshark::command_line(out, "wire.pcap")
     );
