@@ -11,8 +11,15 @@ use crate::{
     shell,
 };
 
-/// Cargo's profile for host tools: optimised, see the workspace's `Cargo.toml`.
-const PROFILE: &str = "host";
+/// How the lab is built.
+#[derive(Clone, Copy)]
+pub enum Profile {
+    /// Optimised; see the workspace's `Cargo.toml`.
+    Host,
+    /// As `cargo test` builds it, which shares everything below.
+    Test,
+}
+
 const PACKAGE: &str = "tcpip";
 const BINARY: &str = "ipsecov2-lab";
 
@@ -23,7 +30,7 @@ const BINARY: &str = "ipsecov2-lab";
 /// When something does not build, or the lab exits with anything but 0: it has said why by then.
 pub fn run(ui: &Progress, subcommand: &str, arguments: &[OsString]) -> Result<()> {
     let image = build::driver(ui, Arch::X64)?;
-    let lab = build_lab(ui)?;
+    let lab = build(ui, Profile::Host)?;
     let status = Command::new(&lab)
         .arg("--sys")
         .arg(image)
@@ -39,17 +46,25 @@ pub fn run(ui: &Progress, subcommand: &str, arguments: &[OsString]) -> Result<()
     Ok(())
 }
 
-fn build_lab(ui: &Progress) -> Result<PathBuf> {
+/// Builds `ipsecov2-lab` and returns its path.
+///
+/// # Errors
+/// When it does not build.
+pub fn build(ui: &Progress, profile: Profile) -> Result<PathBuf> {
+    let (name, folder) = match profile {
+        Profile::Host => ("host", "host"),
+        Profile::Test => ("test", "debug"),
+    };
     let step = ui.step("simulator and transport");
     shell::run(
         Command::new(paths::cargo())
             .current_dir(paths::root())
-            .args(["build", "--locked", "--profile", PROFILE])
+            .args(["build", "--locked", "--profile", name])
             .args(["--package", PACKAGE, "--bin", BINARY])
             .arg("--target-dir")
             .arg(paths::target()),
         &step,
     )?;
     step.done("");
-    Ok(paths::target().join(PROFILE).join(BINARY))
+    Ok(paths::target().join(folder).join(BINARY))
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     build::{self, Action, Arch},
-    paths,
+    lab, paths,
     progress::Progress,
     setup, shell,
 };
@@ -32,9 +32,13 @@ pub fn run(ui: &Progress, filter: &[String]) -> Result<()> {
     if filter.is_empty() {
         form(ui)?;
     }
+    let lab = lab::build(ui, lab::Profile::Test)?;
     let mut test = cargo();
     test.args(["test", "--locked", "--no-fail-fast"])
+        .arg("--target-dir")
+        .arg(paths::target())
         .args(filter)
+        .env("IPSECOV2_LAB", lab)
         .env("IPSECOV2_SYS", &image.path)
         .env("IPSECOV2_INF", paths::inf())
         .env("IPSECOV2_PYTHON", &python);
