@@ -7,6 +7,8 @@
 //! ```
 
 pub(crate) mod gcm;
+pub(crate) mod gmac;
+pub(crate) mod separate;
 pub(crate) mod transform;
 
 use transform::{EspTransform, Fields};
@@ -64,4 +66,11 @@ pub(crate) fn trailer(body: &[u8]) -> Option<Trailer> {
         next_header,
         pad_length,
     })
+}
+
+/// Fills a field; what does not fit is left out.
+fn put(field: &mut [u8], bytes: &[u8]) {
+    for (to, from) in field.iter_mut().zip(bytes) {
+        *to = *from;
+    }
 }
