@@ -50,7 +50,7 @@ fn capabilities_are_honest() {
     for engine in [engine(4), legacy_engine(4)] {
         let capabilities = engine.capabilities();
         assert_eq!(capabilities.sa_capacity, 4);
-        assert!(capabilities.esp && capabilities.transport);
+        assert!(capabilities.esp && capabilities.transport && capabilities.tunnel);
         for cipher in ENCRYPTION {
             let combined = matches!(
                 cipher,

@@ -56,6 +56,7 @@ pub(crate) fn build(
         ),
         transform,
         tally: SaTally::default(),
+        tunnel: AtomicBool::new(false),
         used: AtomicBool::new(true),
         displaced: AtomicBool::new(false),
     })

@@ -314,13 +314,23 @@ pub struct Frame {
 impl Frame {
     /// ESP header, room for the IV, payload, padding to 4 bytes, trailer, room for the ICV.
     pub fn new(ip: Ip, sa: &Sa, sequence: u32, payload: &[u8]) -> Self {
+        Self::of(ip, sa, sequence, payload, UDP)
+    }
+
+    /// A tunnel around an IP packet.
+    pub fn tunnel(ip: Ip, sa: &Sa, sequence: u32, packet: &[u8]) -> Self {
+        let next_header = if packet[0] >> 4 == 4 { 4 } else { 41 };
+        Self::of(ip, sa, sequence, packet, next_header)
+    }
+
+    pub fn of(ip: Ip, sa: &Sa, sequence: u32, payload: &[u8], next_header: u8) -> Self {
         let pad_length = (-2 - payload.len() as isize).rem_euclid(sa.alignment() as isize) as u8;
         let mut esp = sa.spi.to_be_bytes().to_vec();
         esp.extend(sequence.to_be_bytes());
         esp.extend(vec![0xEE; sa.iv()]);
         esp.extend(payload);
         esp.extend(1..=pad_length);
-        esp.extend([pad_length, UDP]);
+        esp.extend([pad_length, next_header]);
         esp.extend(vec![0xEE; sa.icv as usize]);
         let mut bytes = headers(ip, 50, esp.len());
         let offset = bytes.len();
@@ -330,8 +340,13 @@ impl Frame {
             bytes,
             esp: offset,
             pad_length,
-            next_header: UDP,
+            next_header,
         }
+    }
+
+    /// Where the payload begins.
+    pub fn payload(&self, sa: &Sa) -> usize {
+        self.esp + 8 + sa.iv()
     }
 
     pub fn request(&self, handle: SaHandle) -> SendRequest {
