@@ -159,8 +159,7 @@ pub fn hardware(engine: &Capabilities, vlan: bool, version: Version) -> NDIS_OFF
 
 /// NDIS_OFFLOAD for the configuration `current`.
 ///
-/// `Tunnel` follows the engine: while that does no tunnel mode, it is FALSE, although TCP/IP then
-/// does not use the offload (page of NDIS_IPSEC_OFFLOAD_V2). Nothing is reported that is not done.
+/// Nothing is reported that is not done: the members follow the engine.
 /// Checksums, LSO and IPsec version 1 are not done, and their members stay zero.
 pub fn report(
     engine: &Capabilities,

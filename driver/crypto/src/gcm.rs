@@ -83,6 +83,18 @@ impl<C: BlockCipher> Gcm<C> {
         Ok(Self { cipher, hash })
     }
 
+    pub(crate) fn hash(&self) -> &Hash {
+        &self.hash
+    }
+
+    /// What hides the hash of the message with this nonce: the first block of key stream.
+    pub(crate) fn mask(&self, _simd: &Simd, nonce: &[u8; NONCE_BYTES]) -> [u8; TAG_BYTES] {
+        let [n0, n1, n2, n3, n4, n5, n6, n7, n8, n9, n10, n11] = *nonce;
+        let mut block = Array([n0, n1, n2, n3, n4, n5, n6, n7, n8, n9, n10, n11, 0, 0, 0, 1]);
+        self.cipher.encrypt_block(&mut block);
+        block.0
+    }
+
     /// Encrypts `message` in place and returns the tag over `aad` and the ciphertext.
     /// A shorter tag is the first bytes of it.
     ///

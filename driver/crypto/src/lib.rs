@@ -19,14 +19,29 @@
     )
 )]
 
-mod aes;
+use subtle::ConstantTimeEq;
+
+mod block_cipher;
+mod cbc;
 mod gcm;
+mod gmac;
 mod hash;
+mod hmac;
 mod simd;
 
-pub use crate::aes::{Aes128, Aes192, Aes256, BlockCipher};
+pub use crate::cbc::{Cbc, NotWholeBlocks};
+pub use block_cipher::{Aes128, Aes192, Aes256, BlockCipher, CbcCipher, Des, TripleDes};
 pub use gcm::{
     Aes128Gcm, Aes192Gcm, Aes256Gcm, Gcm, InvalidKeyLength, MAX_MESSAGE_BYTES, MessageTooLong,
     NONCE_BYTES, OpenError, TAG_BYTES,
 };
+pub use gmac::{Gmac, GmacMessage};
+pub use hmac::{HashFunction, Hmac, HmacMessage, MAX_DIGEST_BYTES, Md5, Sha1, Sha256};
 pub use simd::Simd;
+
+/// Compares a tag with what it should be, in a time that does not depend on the bytes.
+/// `false` if the lengths differ.
+#[must_use]
+pub fn same_tag(expected: &[u8], tag: &[u8]) -> bool {
+    expected.ct_eq(tag).into()
+}

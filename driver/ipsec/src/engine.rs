@@ -16,6 +16,9 @@ use ipsec_crypto::Simd;
 pub struct Config {
     /// How many SAs there can be at once, of both directions together.
     pub sa_capacity: u32,
+    /// DES, Triple DES and MD5 are done too. They are broken, and are there because the
+    /// interface names them.
+    pub legacy_algorithms: bool,
 }
 
 /// There was not enough memory.
@@ -44,6 +47,7 @@ pub struct SaInfo {
 pub struct Engine {
     pub(crate) table: Table<Sa>,
     pub(crate) tally: Tally,
+    legacy_algorithms: bool,
 }
 
 impl Engine {
@@ -56,6 +60,7 @@ impl Engine {
         Ok(Self {
             table: Table::try_new(capacity).map_err(|_| OutOfMemory)?,
             tally: Tally::default(),
+            legacy_algorithms: config.legacy_algorithms,
         })
     }
 
@@ -63,7 +68,7 @@ impl Engine {
     #[must_use]
     pub fn capabilities(&self) -> Capabilities {
         let capacity = u32::try_from(self.table.capacity()).unwrap_or(u32::MAX);
-        Capabilities::of_engine(capacity)
+        Capabilities::of_engine(capacity, self.legacy_algorithms)
     }
 
     /// Offloads an SA: OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA. Its keys are copied, set up
@@ -72,7 +77,7 @@ impl Engine {
     /// # Errors
     /// [`AddError`] names the status to complete with.
     pub fn add_sa(&self, simd: &Simd, params: &SaParams<'_>) -> Result<SaHandle, AddError> {
-        let sa = sa::build(simd, params)?;
+        let sa = sa::build(simd, params, self.legacy_algorithms)?;
         if self.table.len() >= nearly_full(self.table.capacity()) {
             self.displace_idle();
         }

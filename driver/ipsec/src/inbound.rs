@@ -1,5 +1,7 @@
 //! Received packets: verified, then decrypted, in place.
 
+use core::ops::Range;
+
 use ipsec_crypto::Simd;
 use sa_table::Ref;
 
@@ -10,19 +12,26 @@ use crate::packet::{self, Headers};
 use crate::sa::Sa;
 use crate::sa::lookup::Selector;
 use crate::sa::params::Operation;
-use crate::verdict::{CryptoStatus, NotProcessed, Outcome, Verdict};
+use crate::verdict::{CryptoStatus, NotProcessed, Outcome, Trailer, Verdict};
 
-/// A burst of received packets. Consecutive packets of one SA pay for finding it once.
-/// Dropping it adds up the counters.
+/// A burst of received packets. Consecutive packets of the same SAs pay for finding them
+/// once. Dropping it adds up the counters.
 #[derive(Debug)]
 pub struct InboundBurst<'a> {
     engine: &'a Engine,
     simd: &'a Simd,
-    current: Option<Current<'a>>,
+    /// Of the outermost IPsec payload.
+    outer: Cached<'a>,
+    /// Of the payload in a tunnel.
+    inner: Cached<'a>,
     counters: Counters,
 }
 
-/// The SA of the last packet, and what it has done since it became that.
+/// The SA that the last packet had here.
+#[derive(Debug, Default)]
+struct Cached<'a>(Option<Current<'a>>);
+
+/// An SA, and what it has done since it became that of the last packet.
 #[derive(Debug)]
 struct Current<'a> {
     selector: Selector,
@@ -36,21 +45,39 @@ impl Drop for Current<'_> {
     }
 }
 
+impl<'a> Cached<'a> {
+    /// The SA that fits best: that of the last packet, or looked up.
+    #[inline]
+    fn find(&mut self, engine: &'a Engine, selector: Selector) -> Option<&mut Current<'a>> {
+        let found = match self.0.take() {
+            Some(current) if current.selector == selector => current,
+            _ => Current {
+                selector,
+                sa: selector.find(&engine.table)?,
+                counters: SaCounters::default(),
+            },
+        };
+        Some(self.0.insert(found))
+    }
+}
+
 impl<'a> InboundBurst<'a> {
     pub(crate) fn new(engine: &'a Engine, simd: &'a Simd) -> Self {
         Self {
             engine,
             simd,
-            current: None,
+            outer: Cached::default(),
+            inner: Cached::default(),
             counters: Counters::default(),
         }
     }
 
-    /// Looks for the packet's SA, checks the ICV and decrypts in place.
+    /// Looks for the packet's SA, checks the ICV and decrypts in place; if that was a tunnel,
+    /// once more for the packet in it.
     ///
     /// `packet` begins with the IP header and is contiguous; Ethernet padding may follow.
-    /// Headers, trailer and ICV stay in it. Unless the ICV was right, no byte of it was
-    /// changed. Replays are the transport's to find.
+    /// Headers, trailers and ICVs stay in it. A payload with a wrong ICV was not changed, nor
+    /// anything outside of it. Replays are the transport's to find.
     pub fn open(&mut self, packet: &mut [u8]) -> Verdict {
         let selected = match select(packet) {
             Ok(selected) => selected,
@@ -61,45 +88,60 @@ impl<'a> InboundBurst<'a> {
                 return Verdict::NotProcessed(reason);
             }
         };
-        let simd = self.simd;
-        let Some(current) = self.current(selected.selector) else {
+        let Some(current) = self.outer.find(self.engine, selected.selector) else {
             self.counters.no_sa = self.counters.no_sa.saturating_add(1);
             return Verdict::NotProcessed(NotProcessed::NoSa);
         };
-        let opened = current.open(simd, &selected, packet);
-        self.count(&opened);
-        Verdict::Processed(match opened {
-            Ok(Opened { outcome, .. }) => outcome,
-            Err(status) => Outcome::failed(status),
+        let opened = current.open(self.simd, &selected, packet);
+        let outcome = match &opened {
+            Err(status) => Outcome::failed(*status),
+            Ok(outer) => self.open_inner(outer, packet).unwrap_or(Outcome {
+                next_crypto_done: false,
+                status: CryptoStatus::Success,
+                sa_delete_request: outer.sa_delete_request,
+                trailer: Some(outer.trailer),
+            }),
+        };
+        let bytes = opened.map_or(0, |outer| outer.body.len());
+        self.count(outcome.status, bytes as u64);
+        Verdict::Processed(outcome)
+    }
+
+    /// Opens the packet in a tunnel. `None` if this is no tunnel, or the packet in it has no
+    /// IPsec header or no SA: it is not the engine's then, and is as the tunnel had it.
+    fn open_inner(&mut self, outer: &Opened, packet: &mut [u8]) -> Option<Outcome> {
+        let body = packet.get_mut(outer.body.clone())?;
+        let inner = body.get_mut(esp::tunnelled(body, outer.trailer)?)?;
+        let selected = select(inner).ok()?;
+        let current = self.inner.find(self.engine, selected.selector)?;
+        let opened = current.open(self.simd, &selected, inner);
+        let (status, sa_delete_request) = match opened {
+            Ok(opened) => (CryptoStatus::Success, opened.sa_delete_request),
+            // Whatever the SA did before, this is the portion within the tunnel.
+            Err(CryptoStatus::TunnelEspAuthFailed) => (CryptoStatus::TransportEspAuthFailed, false),
+            Err(status) => (status, false),
+        };
+        Some(Outcome {
+            next_crypto_done: true,
+            status,
+            sa_delete_request: sa_delete_request || outer.sa_delete_request,
+            // There are two, and the documentation does not say which it would be.
+            trailer: None,
         })
     }
 
-    fn count(&mut self, opened: &Result<Opened, CryptoStatus>) {
+    fn count(&mut self, status: CryptoStatus, bytes: u64) {
         let counters = &mut self.counters;
-        let counter = match opened {
-            Ok(opened) => {
-                counters.opened_bytes = counters.opened_bytes.saturating_add(opened.bytes);
+        let counter = match status {
+            CryptoStatus::Success => {
+                counters.opened_bytes = counters.opened_bytes.saturating_add(bytes);
                 &mut counters.opened
             }
-            Err(CryptoStatus::InvalidPacketSyntax) => &mut counters.syntax_errors,
-            Err(CryptoStatus::InvalidProtocol) => &mut counters.protocol_mismatches,
-            Err(_) => &mut counters.authentication_failures,
+            CryptoStatus::InvalidPacketSyntax => &mut counters.syntax_errors,
+            CryptoStatus::InvalidProtocol => &mut counters.protocol_mismatches,
+            _ => &mut counters.authentication_failures,
         };
         *counter = counter.saturating_add(1);
-    }
-
-    /// The SA that fits best: that of the last packet, or looked up.
-    #[inline]
-    fn current(&mut self, selector: Selector) -> Option<&mut Current<'a>> {
-        let found = match self.current.take() {
-            Some(current) if current.selector == selector => current,
-            _ => Current {
-                selector,
-                sa: selector.find(&self.engine.table)?,
-                counters: SaCounters::default(),
-            },
-        };
-        Some(self.current.insert(found))
     }
 }
 
@@ -151,10 +193,12 @@ fn select(packet: &[u8]) -> Result<Selected, NotProcessed> {
     })
 }
 
-/// A packet that was authentic.
+/// A payload that was authentic.
 struct Opened {
-    outcome: Outcome,
-    bytes: u64,
+    /// Where in the packet its body is, decrypted.
+    body: Range<usize>,
+    trailer: Trailer,
+    sa_delete_request: bool,
 }
 
 impl Current<'_> {
@@ -168,10 +212,12 @@ impl Current<'_> {
         let counters = &mut self.counters;
         let counter = match &opened {
             Ok(opened) => {
-                counters.bytes = counters.bytes.saturating_add(opened.bytes);
+                counters.bytes = counters.bytes.saturating_add(opened.body.len() as u64);
                 &mut counters.packets
             }
-            Err(CryptoStatus::TransportEspAuthFailed) => &mut counters.authentication_failures,
+            Err(CryptoStatus::TransportEspAuthFailed | CryptoStatus::TunnelEspAuthFailed) => {
+                &mut counters.authentication_failures
+            }
             Err(_) => &mut counters.syntax_errors,
         };
         *counter = counter.saturating_add(1);
@@ -197,38 +243,39 @@ impl Current<'_> {
             .ok_or(CryptoStatus::InvalidPacketSyntax)?;
         let (_, low) = esp::header(esp).ok_or(CryptoStatus::InvalidPacketSyntax)?;
         let transform = &*sa.transform;
+        let range =
+            esp::body(esp.len(), transform).map_err(|_| CryptoStatus::InvalidPacketSyntax)?;
         let fields = esp::split(esp, transform).map_err(|_| CryptoStatus::InvalidPacketSyntax)?;
-        let bytes = fields.body.len();
         let sequence = Sequence {
             number: sa.sequence.inbound(low),
             extended: sa.sequence.extended(),
         };
-        transform
-            .open(simd, fields, sequence)
-            .map_err(|_| CryptoStatus::TransportEspAuthFailed)?;
+        transform.open(simd, fields, sequence).map_err(|_| {
+            if sa.is_tunnel() {
+                CryptoStatus::TunnelEspAuthFailed
+            } else {
+                CryptoStatus::TransportEspAuthFailed
+            }
+        })?;
         sa.sequence.seen(sequence.number);
         sa.touch();
 
-        let start = esp::HEADER.saturating_add(transform.iv_bytes());
-        let body = esp.get(start..start.saturating_add(bytes));
         // Authentic, so the sender made it wrong.
+        let body = esp.get(range.clone());
         let trailer = body
             .and_then(esp::trailer)
             .ok_or(CryptoStatus::InvalidPacketSyntax)?;
-        let bytes = bytes as u64;
+        sa.learn_mode(matches!(trailer.next_header, packet::IPV4 | packet::IPV6));
         let volume = sa
             .tally
             .bytes()
             .saturating_add(self.counters.bytes)
-            .saturating_add(bytes);
+            .saturating_add(range.len() as u64);
+        let start = range.start.saturating_add(headers.offset);
         Ok(Opened {
-            outcome: Outcome {
-                next_crypto_done: false,
-                status: CryptoStatus::Success,
-                sa_delete_request: sa.wants_deletion(sequence.number, volume),
-                trailer: Some(trailer),
-            },
-            bytes,
+            body: start..start.saturating_add(range.len()),
+            trailer,
+            sa_delete_request: sa.wants_deletion(sequence.number, volume),
         })
     }
 }

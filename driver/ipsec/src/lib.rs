@@ -44,10 +44,12 @@ mod counters;
 mod engine;
 mod esn;
 mod esp;
+mod hmac;
 mod inbound;
 mod outbound;
 mod packet;
 mod sa;
+mod salt;
 mod verdict;
 
 pub use counters::{Counters, SaCounters};

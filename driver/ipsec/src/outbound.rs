@@ -1,5 +1,7 @@
 //! Packets to send: framed by the transport, sealed here.
 
+use core::ops::Range;
+
 use ipsec_crypto::Simd;
 use sa_table::Ref;
 
@@ -15,16 +17,19 @@ use crate::verdict::Trailer;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SendRequest {
     /// `NDIS_IPSEC_OFFLOAD_V2_NET_BUFFER_LIST_INFO.Transmit.OffloadHandle`: the only SA,
-    /// or that of the transport-mode portion.
+    /// of whichever mode, or that of the transport-mode portion.
     pub transport: Option<SaHandle>,
     /// `NDIS_IPSEC_OFFLOAD_V2_TUNNEL_NET_BUFFER_LIST_INFO.Transmit.TunnelHandle`: the SA
     /// of the tunnel-mode portion.
+    ///
+    /// With both, the packet has an ESP header of its own for each, and the documentation
+    /// does not say which of them the members below are about: they may be about either.
     pub tunnel: Option<SaHandle>,
     /// `NDIS_IPSEC_OFFLOAD_V2_HEADER_NET_BUFFER_LIST_INFO.Transmit.NextHeader`.
     pub next_header: u8,
     /// Likewise `PadLength`, in bytes.
     pub pad_length: u8,
-    /// Likewise `AhHeaderOffset`: from the start of the IP header, in units of 4 bytes.
+    /// Likewise `AhHeaderOffset`: from the start of the packet, in units of 4 bytes.
     pub ah_header_offset: u8,
     /// Likewise `EspHeaderOffset`, in units of 4 bytes.
     pub esp_header_offset: u8,
@@ -38,8 +43,6 @@ pub enum SendError {
     UnknownSa,
     /// The SA is for received packets.
     WrongDirection,
-    /// The engine does not do this: a tunnel SA over the transport SA.
-    NotSupported,
     /// Not an IP packet, or its headers do not parse.
     Malformed,
     /// A fragment: offload is for whole packets.
@@ -59,17 +62,24 @@ pub enum SendError {
     SequenceExhausted,
 }
 
-/// A burst of packets to send. Consecutive packets of one SA pay for finding it once.
-/// Dropping it adds up the counters.
+/// A burst of packets to send. Consecutive packets of the same SAs pay for finding them
+/// once. Dropping it adds up the counters.
 #[derive(Debug)]
 pub struct OutboundBurst<'a> {
     engine: &'a Engine,
     simd: &'a Simd,
-    current: Option<Current<'a>>,
+    /// Of the only IPsec payload, or of the tunnel.
+    outer: Cached<'a>,
+    /// Of the transport-mode payload in a tunnel.
+    inner: Cached<'a>,
     counters: Counters,
 }
 
-/// The SA of the last packet, and what it has done since it became that.
+/// The SA that the last packet had here.
+#[derive(Debug, Default)]
+struct Cached<'a>(Option<Current<'a>>);
+
+/// An SA, and what it has done since it became that of the last packet.
 #[derive(Debug)]
 struct Current<'a> {
     handle: SaHandle,
@@ -83,17 +93,45 @@ impl Drop for Current<'_> {
     }
 }
 
+impl<'a> Cached<'a> {
+    /// The SA of this handle: that of the last packet, or looked up.
+    #[inline]
+    fn find(
+        &mut self,
+        engine: &'a Engine,
+        handle: SaHandle,
+    ) -> Result<&mut Current<'a>, SendError> {
+        let found = match self.0.take() {
+            Some(current) if current.handle == handle => current,
+            _ => {
+                let sa = engine.table.acquire(handle.0).ok_or(SendError::UnknownSa)?;
+                if sa.direction != Direction::Outbound {
+                    return Err(SendError::WrongDirection);
+                }
+                Current {
+                    handle,
+                    sa,
+                    counters: SaCounters::default(),
+                }
+            }
+        };
+        Ok(self.0.insert(found))
+    }
+}
+
 impl<'a> OutboundBurst<'a> {
     pub(crate) fn new(engine: &'a Engine, simd: &'a Simd) -> Self {
         Self {
             engine,
             simd,
-            current: None,
+            outer: Cached::default(),
+            inner: Cached::default(),
             counters: Counters::default(),
         }
     }
 
-    /// Encrypts one packet in place, writes its IV and its ICV.
+    /// Encrypts one packet in place, writes its IV and its ICV. With an SA for the transport
+    /// and one for the tunnel: first inside the tunnel, then the tunnel.
     ///
     /// `packet` begins with the IP header and is contiguous; what comes after the IP
     /// header's total length is left alone. The transport has framed it: ESP header with
@@ -117,84 +155,151 @@ impl<'a> OutboundBurst<'a> {
         }
     }
 
+    /// Returns the bytes of the outer body.
     fn try_seal(&mut self, request: &SendRequest, packet: &mut [u8]) -> Result<u64, SendError> {
-        if request.tunnel.is_some() {
-            return Err(SendError::NotSupported);
-        }
-        let handle = request.transport.ok_or(SendError::UnknownSa)?;
-        let simd = self.simd;
-        let current = self.current(handle)?;
-        let sa = &current.sa;
+        let (outer, inner) = match (request.tunnel, request.transport) {
+            (Some(tunnel), Some(transport)) => (tunnel, Some(transport)),
+            (Some(only), None) | (None, Some(only)) => (only, None),
+            (None, None) => return Err(SendError::UnknownSa),
+        };
+        let current = self.outer.find(self.engine, outer)?;
+        let outside = Portion::find(&current.sa, packet, 0..packet.len())?;
+        let Some(inner) = inner else {
+            outside.check(request)?;
+            return current.seal(self.simd, &outside, packet);
+        };
+        let within = self.inner.find(self.engine, inner)?;
+        let inside = Portion::find(&within.sa, packet, outside.tunnelled(packet)?)?;
+        // What the request does not tell of one portion it has to tell of the other.
+        outside.check(request).or_else(|error| match error {
+            SendError::HeaderMismatch => inside.check(request),
+            _ => Err(error),
+        })?;
+        // The last reasons to refuse, before anything is written.
+        let number = current.number(&outside)?;
+        within.seal(self.simd, &inside, packet)?;
+        current.seal_as(self.simd, &outside, number, packet)
+    }
+}
 
-        let headers = Headers::parse(packet).map_err(|_| SendError::Malformed)?;
+/// Where one SA's ESP is in a packet. Offsets count from the start of the packet.
+struct Portion {
+    /// The sequence number's low half.
+    low: u32,
+    /// From the SPI to the ICV.
+    esp: Range<usize>,
+    /// Payload, padding and trailer.
+    body: Range<usize>,
+    trailer: Trailer,
+}
+
+impl Portion {
+    /// Finds it behind the IP header at the start of `ip`, and checks that it is the SA's.
+    fn find(sa: &Sa, packet: &[u8], ip: Range<usize>) -> Result<Self, SendError> {
+        let start = ip.start;
+        let ip = packet.get(ip).ok_or(SendError::LengthMismatch)?;
+        let headers = Headers::parse(ip).map_err(|_| SendError::Malformed)?;
         if headers.fragment {
             return Err(SendError::Fragment);
         }
         if headers.truncated {
             return Err(SendError::LengthMismatch);
         }
-        let told = usize::from(request.esp_header_offset).saturating_mul(4);
-        if headers.protocol != packet::ESP
-            || sa.operation != Operation::Esp
-            || told != headers.offset
-        {
+        if headers.protocol != packet::ESP || sa.operation != Operation::Esp {
             return Err(SendError::HeaderMismatch);
         }
-        let esp = packet
-            .get_mut(headers.offset..headers.end)
+        let esp = ip
+            .get(headers.offset..headers.end)
             .ok_or(SendError::LengthMismatch)?;
         let (spi, low) = esp::header(esp).ok_or(SendError::LengthMismatch)?;
         if spi != sa.spi {
             return Err(SendError::SpiMismatch);
         }
-        let transform = &*sa.transform;
-        let fields = esp::split(esp, transform).map_err(|_| SendError::LengthMismatch)?;
-        let expected = Trailer {
+        let body = esp::body(esp.len(), &*sa.transform).map_err(|_| SendError::LengthMismatch)?;
+        let trailer = esp
+            .get(body.clone())
+            .and_then(esp::trailer)
+            .ok_or(SendError::TrailerMismatch)?;
+        let esp = shifted(&(headers.offset..headers.end), start);
+        Ok(Self {
+            low,
+            body: shifted(&body, esp.start),
+            esp,
+            trailer,
+        })
+    }
+
+    /// Compares it with the out-of-band data: [`SendError::HeaderMismatch`] if that is about
+    /// another header.
+    fn check(&self, request: &SendRequest) -> Result<(), SendError> {
+        if usize::from(request.esp_header_offset).saturating_mul(4) != self.esp.start {
+            return Err(SendError::HeaderMismatch);
+        }
+        let told = Trailer {
             next_header: request.next_header,
             pad_length: request.pad_length,
         };
-        if esp::trailer(fields.body) != Some(expected) {
+        if told != self.trailer {
             return Err(SendError::TrailerMismatch);
         }
-        let number = sa
+        Ok(())
+    }
+
+    /// The packet in this tunnel.
+    fn tunnelled(&self, packet: &[u8]) -> Result<Range<usize>, SendError> {
+        let body = packet.get(self.body.clone());
+        let payload = body.and_then(|body| esp::tunnelled(body, self.trailer));
+        let payload = payload.ok_or(SendError::HeaderMismatch)?;
+        Ok(shifted(&payload, self.body.start))
+    }
+}
+
+fn shifted(range: &Range<usize>, by: usize) -> Range<usize> {
+    range.start.saturating_add(by)..range.end.saturating_add(by)
+}
+
+impl Current<'_> {
+    fn number(&self, portion: &Portion) -> Result<u64, SendError> {
+        self.sa
             .sequence
-            .outbound(low)
-            .map_err(|_| SendError::SequenceExhausted)?;
-        let bytes = fields.body.len() as u64;
+            .outbound(portion.low)
+            .map_err(|_| SendError::SequenceExhausted)
+    }
+
+    fn seal(
+        &mut self,
+        simd: &Simd,
+        portion: &Portion,
+        packet: &mut [u8],
+    ) -> Result<u64, SendError> {
+        let number = self.number(portion)?;
+        self.seal_as(simd, portion, number, packet)
+    }
+
+    /// Seals with this 64-bit sequence number. Returns the bytes of the body.
+    fn seal_as(
+        &mut self,
+        simd: &Simd,
+        portion: &Portion,
+        number: u64,
+        packet: &mut [u8],
+    ) -> Result<u64, SendError> {
+        let transform = &*self.sa.transform;
         let sequence = Sequence {
             number,
-            extended: sa.sequence.extended(),
+            extended: self.sa.sequence.extended(),
         };
+        let esp = packet
+            .get_mut(portion.esp.clone())
+            .ok_or(SendError::LengthMismatch)?;
+        let fields = esp::split(esp, transform).map_err(|_| SendError::LengthMismatch)?;
+        let bytes = fields.body.len() as u64;
         transform
             .seal(simd, fields, sequence)
             .map_err(|_| SendError::LengthMismatch)?;
-        current.counters.packets = current.counters.packets.saturating_add(1);
-        current.counters.bytes = current.counters.bytes.saturating_add(bytes);
+        self.counters.packets = self.counters.packets.saturating_add(1);
+        self.counters.bytes = self.counters.bytes.saturating_add(bytes);
         Ok(bytes)
-    }
-
-    /// The SA of this handle: that of the last packet, or looked up.
-    #[inline]
-    fn current(&mut self, handle: SaHandle) -> Result<&mut Current<'a>, SendError> {
-        let found = match self.current.take() {
-            Some(current) if current.handle == handle => current,
-            _ => {
-                let sa = self
-                    .engine
-                    .table
-                    .acquire(handle.0)
-                    .ok_or(SendError::UnknownSa)?;
-                if sa.direction != Direction::Outbound {
-                    return Err(SendError::WrongDirection);
-                }
-                Current {
-                    handle,
-                    sa,
-                    counters: SaCounters::default(),
-                }
-            }
-        };
-        Ok(self.current.insert(found))
     }
 }
 

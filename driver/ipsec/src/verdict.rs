@@ -26,14 +26,16 @@ pub enum NotProcessed {
 /// What was done to a packet that an SA matched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// `NextCryptoDone`: both a tunnel and a transport payload were checked.
+    /// `NextCryptoDone`: both a tunnel and a transport payload were checked. A packet in a
+    /// tunnel without an SA of its own is not checked.
     pub next_crypto_done: bool,
     /// `CryptoStatus`.
     pub status: CryptoStatus,
     /// `SaDeleteReq`: the transport should delete the SA and its outbound twin.
     pub sa_delete_request: bool,
     /// The members of `NDIS_IPSEC_OFFLOAD_V2_HEADER_NET_BUFFER_LIST_INFO.Receive`, with
-    /// `HeaderInfoSet`; `None` means not to set it.
+    /// `HeaderInfoSet`; `None` means not to set it. The words hold one trailer, so that
+    /// they are not set beside `next_crypto_done`.
     pub trailer: Option<Trailer>,
 }
 
@@ -67,7 +69,9 @@ pub enum CryptoStatus {
     GenericError,
     /// Wrong AH ICV, transport mode.
     TransportAhAuthFailed,
-    /// Wrong ESP ICV, transport mode.
+    /// Wrong ESP ICV, transport mode, or within a tunnel, or of an SA that is not known to be
+    /// a tunnel's: only the encrypted trailer would tell, so that it is the mode of the last
+    /// authentic packet.
     TransportEspAuthFailed,
     /// Wrong AH ICV, tunnel mode.
     TunnelAhAuthFailed,

@@ -328,8 +328,9 @@ fn a_send_request_that_does_not_fit() {
     request.transport = Some(inbound);
     refuse(request, &frame.bytes, SendError::WrongDirection);
     request = good;
+    // There is no packet in this packet.
     request.tunnel = Some(out);
-    refuse(request, &frame.bytes, SendError::NotSupported);
+    refuse(request, &frame.bytes, SendError::HeaderMismatch);
     for offset in (0..=255).filter(|&offset| offset != good.esp_header_offset) {
         request = good;
         request.esp_header_offset = offset;

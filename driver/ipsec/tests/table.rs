@@ -35,55 +35,104 @@ fn add(engine: &Engine, associations: &[SecurityAssociation<'_>]) -> Result<(), 
         .map(|handle| assert!(engine.delete_sa(handle)))
 }
 
-/// What is advertised is taken, what is not is refused.
+const AUTHENTICATION: [AuthenticationAlgorithm; 6] = [
+    AuthenticationAlgorithm::Md5,
+    AuthenticationAlgorithm::Sha1,
+    AuthenticationAlgorithm::Sha256,
+    AuthenticationAlgorithm::AesGmac128,
+    AuthenticationAlgorithm::AesGmac192,
+    AuthenticationAlgorithm::AesGmac256,
+];
+
+/// What is advertised is taken, what is not is refused, and keys have one length.
 #[test]
 fn capabilities_are_honest() {
-    let engine = engine(4);
-    let capabilities = engine.capabilities();
-    assert_eq!(capabilities.sa_capacity, 4);
-    assert!(capabilities.esp && capabilities.transport && !capabilities.ah);
-    let sha1 = Some(Algorithm {
-        identifier: AuthenticationAlgorithm::Sha1,
-        key: &[1; 20][..],
-        additional_info: 0,
-    });
-    for algorithm in ENCRYPTION {
-        for length in 0..=64 {
-            let key = vec![1; length];
-            let association = SecurityAssociation {
-                encryption: Some(Algorithm {
-                    identifier: algorithm,
-                    key: &key,
-                    additional_info: 16,
-                }),
-                authentication: sha1,
-                ..Sa::new(EncryptionAlgorithm::AesGcm128, 16).association()
-            };
-            let expected = match (algorithm, length) {
-                (EncryptionAlgorithm::AesGcm128, 20)
-                | (EncryptionAlgorithm::AesGcm192, 28)
-                | (EncryptionAlgorithm::AesGcm256, 36) => Ok(()),
-                _ if capabilities.encryption.contains(&algorithm) => {
-                    Err(AddError::InvalidParameter)
+    for engine in [engine(4), legacy_engine(4)] {
+        let capabilities = engine.capabilities();
+        assert_eq!(capabilities.sa_capacity, 4);
+        assert!(capabilities.esp && capabilities.transport && capabilities.tunnel);
+        for cipher in ENCRYPTION {
+            let combined = matches!(
+                cipher,
+                EncryptionAlgorithm::AesGcm128
+                    | EncryptionAlgorithm::AesGcm192
+                    | EncryptionAlgorithm::AesGcm256
+            );
+            for authentication in AUTHENTICATION {
+                let gmac = !matches!(
+                    authentication,
+                    AuthenticationAlgorithm::Md5
+                        | AuthenticationAlgorithm::Sha1
+                        | AuthenticationAlgorithm::Sha256
+                );
+                let supported = capabilities.encryption.contains(&cipher)
+                    && (combined || capabilities.authentication.contains(&authentication))
+                    && (!gmac || combined || cipher == EncryptionAlgorithm::Null);
+                let good = Sa {
+                    icv: 16,
+                    ..Sa::separate(cipher, authentication)
+                };
+                for length in 0..=64 {
+                    let mut sa = good.clone();
+                    sa.key = vec![1; length];
+                    let expected = match supported {
+                        true if length == key_length(cipher) => Ok(()),
+                        true => Err(AddError::InvalidParameter),
+                        false => Err(AddError::NotSupported),
+                    };
+                    assert_eq!(add(&engine, &[sa.association()]), expected, "{sa:?}");
+
+                    let mut sa = good.clone();
+                    let (_, key) = sa.authentication.as_mut().unwrap();
+                    let right = key.len() == length || combined;
+                    *key = vec![1; length];
+                    let expected = match supported {
+                        true if right => Ok(()),
+                        true => Err(AddError::InvalidParameter),
+                        false => Err(AddError::NotSupported),
+                    };
+                    assert_eq!(add(&engine, &[sa.association()]), expected, "{sa:?}");
                 }
-                _ => Err(AddError::NotSupported),
-            };
+            }
+        }
+        assert_eq!(engine.sa_count(), 0);
+    }
+}
+
+#[test]
+fn legacy_algorithms_are_off_unless_asked_for() {
+    let legacy = [
+        EncryptionAlgorithm::DesCbc,
+        EncryptionAlgorithm::TripleDesCbc,
+    ];
+    for (engine, on) in [(engine(1), false), (legacy_engine(1), true)] {
+        let capabilities = engine.capabilities();
+        for cipher in ENCRYPTION {
+            let advertised = capabilities.encryption.contains(&cipher);
+            assert_eq!(advertised, on || !legacy.contains(&cipher));
+        }
+        for authentication in AUTHENTICATION {
+            let advertised = capabilities.authentication.contains(&authentication);
             assert_eq!(
-                add(&engine, &[association]),
-                expected,
-                "{algorithm:?} {length}"
+                advertised,
+                on || authentication != AuthenticationAlgorithm::Md5
             );
         }
     }
+}
+
+#[test]
+fn what_is_not_advertised_is_refused() {
+    let engine = engine(4);
+    let capabilities = engine.capabilities();
+    let sa = Sa::separate(EncryptionAlgorithm::Null, AuthenticationAlgorithm::Sha1);
     let ah = SecurityAssociation {
         operation: Operation::Ah,
         encryption: None,
-        authentication: sha1,
-        ..Sa::new(EncryptionAlgorithm::AesGcm128, 16).association()
+        ..sa.association()
     };
+    assert!(!capabilities.ah && !capabilities.ah_esp_combined);
     assert_eq!(add(&engine, &[ah]), Err(AddError::NotSupported));
-    let sa = Sa::new(EncryptionAlgorithm::AesGcm128, 16);
-    assert!(!capabilities.ah_esp_combined);
     assert_eq!(
         add(&engine, &[sa.association(), ah]),
         Err(AddError::NotSupported)
@@ -104,6 +153,49 @@ fn capabilities_are_honest() {
         assert_eq!(engine.add_sa(&simd(), &params), Err(AddError::NotSupported));
     }
     assert_eq!(engine.sa_count(), 0);
+}
+
+/// "Can have an authentication algorithm, an encryption algorithm, or both."
+#[test]
+fn no_cipher_is_null_encryption() {
+    let engine = engine(2);
+    let sa = Sa::separate(EncryptionAlgorithm::Null, AuthenticationAlgorithm::Sha256);
+    let association = SecurityAssociation {
+        encryption: None,
+        ..sa.association()
+    };
+    let params = SaParams {
+        direction: Direction::Inbound,
+        endpoints: ANY_V4,
+        udp_encapsulation: UdpEncapsulation::None,
+        associations: &[association],
+    };
+    engine.add_sa(&simd(), &params).unwrap();
+    let frame = Frame::new(Ip::V4, &sa, 1, b"data");
+    let mut packet = sa.seal_as_engine(&frame, 1, &[]);
+    assert_eq!(engine.open(&simd(), &mut packet), success(frame.pad_length));
+}
+
+/// AES-GMAC has one length of ICV; saying another one is a contradiction.
+#[test]
+fn gmac_icv_lengths() {
+    let engine = engine(1);
+    let sa = Sa::separate(
+        EncryptionAlgorithm::Null,
+        AuthenticationAlgorithm::AesGmac256,
+    );
+    for icv in (0..40).chain([u32::MAX, 128]) {
+        let mut association = sa.association();
+        if let Some(authentication) = &mut association.authentication {
+            authentication.additional_info = icv;
+        }
+        let expected = if matches!(icv, 0 | 16) {
+            Ok(())
+        } else {
+            Err(AddError::InvalidParameter)
+        };
+        assert_eq!(add(&engine, &[association]), expected, "{icv}");
+    }
 }
 
 #[test]
@@ -194,7 +286,11 @@ fn a_full_table_refuses_and_takes_again() {
 #[test]
 fn absurd_capacities() {
     for sa_capacity in [u32::MAX, (1 << 20) + 1] {
-        assert!(Engine::try_new(ipsec::Config { sa_capacity }).is_err());
+        let config = ipsec::Config {
+            sa_capacity,
+            legacy_algorithms: false,
+        };
+        assert!(Engine::try_new(config).is_err());
     }
     let none = engine(0);
     let sa = Sa::new(EncryptionAlgorithm::AesGcm128, 16);

@@ -1,4 +1,4 @@
-//! The ESP packets of draft-mcgrew-gcm-test, through the engine.
+//! ESP packets by others, through the engine: of draft-mcgrew-gcm-test, and by scapy.
 
 mod common;
 
@@ -6,7 +6,10 @@ use std::fs;
 use std::path::Path;
 
 use common::*;
-use ipsec::{CryptoStatus, Direction, EncryptionAlgorithm, Outcome, Trailer, Verdict};
+use ipsec::{
+    AuthenticationAlgorithm, CryptoStatus, Direction, EncryptionAlgorithm, Outcome, Trailer,
+    Verdict,
+};
 
 #[test]
 fn draft_mcgrew_gcm_test_is_received() {
@@ -72,4 +75,85 @@ fn draft_mcgrew_gcm_test_is_received() {
         received += 1;
     }
     assert_eq!(received, 13);
+}
+
+#[test]
+fn scapy_is_received() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors/scapy-esp.txt");
+    let text = fs::read_to_string(path).unwrap();
+    let mut received = 0;
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let [
+            cipher,
+            key,
+            authentication,
+            authentication_key,
+            esn,
+            _,
+            packet,
+            opened,
+        ] = line.split(' ').collect::<Vec<_>>().try_into().unwrap();
+        let unhex = |field: &str| hex::decode(field.trim_matches('-')).unwrap();
+        let (key, mut packet, opened) = (unhex(key), unhex(packet), unhex(opened));
+        let gmac = cipher == "AES-NULL-GMAC";
+        let algorithm = match (cipher, key.len()) {
+            ("NULL", _) | ("AES-NULL-GMAC", _) => EncryptionAlgorithm::Null,
+            ("DES", _) => EncryptionAlgorithm::DesCbc,
+            ("3DES", _) => EncryptionAlgorithm::TripleDesCbc,
+            ("AES-CBC", 16) => EncryptionAlgorithm::AesCbc128,
+            ("AES-CBC", 24) => EncryptionAlgorithm::AesCbc192,
+            ("AES-CBC", 32) => EncryptionAlgorithm::AesCbc256,
+            ("AES-GCM", 20) => EncryptionAlgorithm::AesGcm128,
+            ("AES-GCM", 28) => EncryptionAlgorithm::AesGcm192,
+            ("AES-GCM", 36) => EncryptionAlgorithm::AesGcm256,
+            _ => panic!("{line}"),
+        };
+        let authentication = match (authentication, key.len()) {
+            ("HMAC-MD5-96", _) => Some(AuthenticationAlgorithm::Md5),
+            ("HMAC-SHA1-96", _) => Some(AuthenticationAlgorithm::Sha1),
+            ("SHA2-256-128", _) => Some(AuthenticationAlgorithm::Sha256),
+            ("NULL", 20) if gmac => Some(AuthenticationAlgorithm::AesGmac128),
+            ("NULL", 28) if gmac => Some(AuthenticationAlgorithm::AesGmac192),
+            ("NULL", 36) if gmac => Some(AuthenticationAlgorithm::AesGmac256),
+            _ => None,
+        };
+        let mut sa = match authentication {
+            Some(authentication) => Sa::separate(algorithm, authentication),
+            None => Sa::new(algorithm, 16),
+        };
+        match (&mut sa.authentication, gmac) {
+            (Some((_, salted)), true) => *salted = key,
+            (Some((_, other)), false) => {
+                *other = unhex(authentication_key);
+                sa.key = key;
+            }
+            (None, _) => sa.key = key,
+        }
+        sa.esn = (esn != "-").then(|| u32::from_str_radix(esn, 16).unwrap());
+        let mut header = 20;
+        if packet[0] >> 4 == 6 {
+            sa.endpoints = ANY_V6;
+            header = 40;
+        }
+        let engine = legacy_engine(1);
+        sa.add_to(&engine, Direction::Inbound).unwrap();
+        let sealed = packet.clone();
+        let Verdict::Processed(outcome) = engine.open(&simd(), &mut packet) else {
+            panic!("not processed: {line}");
+        };
+        assert_eq!(outcome.status, CryptoStatus::Success, "{line}");
+        let [.., pad_length, next_header] = opened[..] else {
+            panic!("no trailer");
+        };
+        let trailer = Trailer {
+            next_header,
+            pad_length,
+        };
+        assert_eq!(outcome.trailer, Some(trailer));
+        let body = header + 8 + sa.iv();
+        assert_eq!(packet[body..packet.len() - sa.icv as usize], opened);
+        assert_eq!(packet[..body], sealed[..body]);
+        received += 1;
+    }
+    assert_eq!(received, 288);
 }

@@ -7,13 +7,13 @@
 //!          SPI | 64-bit sequence number      (12 bytes, with ESN)
 //! ```
 
-use ipsec_crypto::{BlockCipher, Gcm, InvalidKeyLength, NONCE_BYTES, Simd};
-use zeroize::Zeroize;
+use ipsec_crypto::{BlockCipher, Gcm, InvalidKeyLength, Simd};
 
+use super::put;
 use super::transform::{EspTransform, Fields, Refused, Sequence};
+use crate::salt::Salt;
 
-const IV: usize = 8;
-pub(crate) const SALT: usize = 4;
+pub(super) use crate::salt::IV;
 
 /// The three lengths of ICV that RFC 4106 section 6 has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,36 +45,30 @@ impl IcvLength {
 /// A key of RFC 4106: AES key, salt and length of the ICV.
 pub(crate) struct GcmTransform<C> {
     gcm: Gcm<C>,
-    salt: [u8; SALT],
+    salt: Salt,
     icv: IcvLength,
 }
 
 impl<C: BlockCipher> GcmTransform<C> {
     /// `key` is the AES key with the salt after it.
     pub(crate) fn new(simd: &Simd, key: &[u8], icv: IcvLength) -> Result<Self, InvalidKeyLength> {
-        let (key, salt) = key.split_last_chunk::<SALT>().ok_or(InvalidKeyLength)?;
+        let (key, salt) = Salt::split(key).ok_or(InvalidKeyLength)?;
         Ok(Self {
             gcm: Gcm::new(simd, key)?,
-            salt: *salt,
+            salt,
             icv,
         })
-    }
-
-    fn nonce(&self, iv: &[u8; IV]) -> [u8; NONCE_BYTES] {
-        let [s0, s1, s2, s3] = self.salt;
-        let [i0, i1, i2, i3, i4, i5, i6, i7] = *iv;
-        [s0, s1, s2, s3, i0, i1, i2, i3, i4, i5, i6, i7]
     }
 }
 
 /// The authenticated data (RFC 4106 section 5): the first 8 bytes of it without ESN.
-struct Aad {
+pub(super) struct Aad {
     bytes: [u8; 12],
     extended: bool,
 }
 
 impl Aad {
-    fn new(header: [u8; super::HEADER], sequence: Sequence) -> Self {
+    pub(super) fn new(header: [u8; super::HEADER], sequence: Sequence) -> Self {
         let [p0, p1, p2, p3, l0, l1, l2, l3] = header;
         let bytes = if sequence.extended {
             let [h0, h1, h2, h3, ..] = sequence.number.to_be_bytes();
@@ -88,7 +82,7 @@ impl Aad {
         }
     }
 
-    fn as_slice(&self) -> &[u8] {
+    pub(super) fn as_slice(&self) -> &[u8] {
         if self.extended {
             &self.bytes
         } else {
@@ -121,7 +115,7 @@ impl<C: BlockCipher> EspTransform for GcmTransform<C> {
         let aad = Aad::new(fields.header, sequence);
         let tag = self
             .gcm
-            .seal_in_place(simd, &self.nonce(&iv), aad.as_slice(), fields.body)
+            .seal_in_place(simd, &self.salt.nonce(&iv), aad.as_slice(), fields.body)
             .map_err(|_| Refused)?;
         put(fields.iv, &iv);
         put(fields.icv, &tag);
@@ -134,24 +128,11 @@ impl<C: BlockCipher> EspTransform for GcmTransform<C> {
         self.gcm
             .open_in_place(
                 simd,
-                &self.nonce(iv),
+                &self.salt.nonce(iv),
                 aad.as_slice(),
                 fields.body,
                 fields.icv,
             )
             .map_err(|_| Refused)
-    }
-}
-
-/// Fills a field; what does not fit is left out.
-fn put(field: &mut [u8], bytes: &[u8]) {
-    for (to, from) in field.iter_mut().zip(bytes) {
-        *to = *from;
-    }
-}
-
-impl<C> Drop for GcmTransform<C> {
-    fn drop(&mut self) {
-        self.salt.zeroize();
     }
 }

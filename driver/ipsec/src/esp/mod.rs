@@ -7,10 +7,15 @@
 //! ```
 
 pub(crate) mod gcm;
+pub(crate) mod gmac;
+pub(crate) mod separate;
 pub(crate) mod transform;
+
+use core::ops::Range;
 
 use transform::{EspTransform, Fields};
 
+use crate::packet;
 use crate::verdict::Trailer;
 
 /// SPI and sequence number.
@@ -30,24 +35,33 @@ pub(crate) fn header(esp: &[u8]) -> Option<(u32, u32)> {
     Some((u32::from_be_bytes(*spi), u32::from_be_bytes(*sequence)))
 }
 
+/// Where the body of an ESP packet is, of this length from its SPI to its ICV.
+pub(crate) fn body(
+    length: usize,
+    transform: &dyn EspTransform,
+) -> Result<Range<usize>, InvalidLength> {
+    let start = HEADER.saturating_add(transform.iv_bytes());
+    let end = length
+        .checked_sub(transform.icv_bytes())
+        .ok_or(InvalidLength)?;
+    let bytes = end.checked_sub(start).ok_or(InvalidLength)?;
+    if bytes < TRAILER || !bytes.is_multiple_of(transform.alignment()) {
+        return Err(InvalidLength);
+    }
+    Ok(start..end)
+}
+
 /// Cuts an ESP packet (from its SPI to its ICV) into its fields.
 pub(crate) fn split<'p>(
     esp: &'p mut [u8],
     transform: &dyn EspTransform,
 ) -> Result<Fields<'p>, InvalidLength> {
-    let (header, rest) = esp.split_first_chunk_mut::<HEADER>().ok_or(InvalidLength)?;
-    let (iv, rest) = rest
-        .split_at_mut_checked(transform.iv_bytes())
+    let body = body(esp.len(), transform)?;
+    let (rest, icv) = esp.split_at_mut_checked(body.end).ok_or(InvalidLength)?;
+    let (rest, body) = rest.split_at_mut_checked(body.start).ok_or(InvalidLength)?;
+    let (header, iv) = rest
+        .split_first_chunk_mut::<HEADER>()
         .ok_or(InvalidLength)?;
-    let body = rest
-        .len()
-        .checked_sub(transform.icv_bytes())
-        .ok_or(InvalidLength)?;
-    let (body, icv) = rest.split_at_mut_checked(body).ok_or(InvalidLength)?;
-    let aligned = body.len().is_multiple_of(transform.alignment());
-    if body.len() < TRAILER || !aligned {
-        return Err(InvalidLength);
-    }
     Ok(Fields {
         header: *header,
         iv,
@@ -64,4 +78,27 @@ pub(crate) fn trailer(body: &[u8]) -> Option<Trailer> {
         next_header,
         pad_length,
     })
+}
+
+/// Where in a body in plain text the packet of the tunnel is. `None` if this is not tunnel
+/// mode, or the next header names another IP version than the packet.
+pub(crate) fn tunnelled(body: &[u8], trailer: Trailer) -> Option<Range<usize>> {
+    let version = match trailer.next_header {
+        packet::IPV4 => 4,
+        packet::IPV6 => 6,
+        _ => return None,
+    };
+    let end = body
+        .len()
+        .checked_sub(TRAILER)?
+        .checked_sub(trailer.pad_length.into())?;
+    let first = body.get(..end)?.first()?;
+    (first >> 4 == version).then_some(0..end)
+}
+
+/// Fills a field; what does not fit is left out.
+fn put(field: &mut [u8], bytes: &[u8]) {
+    for (to, from) in field.iter_mut().zip(bytes) {
+        *to = *from;
+    }
 }

@@ -25,6 +25,13 @@ pub(crate) struct Sequence {
     pub extended: bool,
 }
 
+impl Sequence {
+    /// The half that is not in the packet.
+    pub(crate) fn high(self) -> u32 {
+        (self.number >> 32) as u32
+    }
+}
+
 /// The packet is not what the sender made, or the transform cannot take it. Nothing was
 /// written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,6 +4,10 @@
 mod ipv4;
 mod ipv6;
 
+/// IP protocol number of an IPv4 packet, in a tunnel.
+pub(crate) const IPV4: u8 = 4;
+/// IP protocol number of an IPv6 packet, in a tunnel.
+pub(crate) const IPV6: u8 = 41;
 /// IP protocol number of ESP.
 pub(crate) const ESP: u8 = 50;
 /// IP protocol number of AH.

@@ -39,7 +39,7 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    pub(crate) const fn of_engine(sa_capacity: u32) -> Self {
+    pub(crate) const fn of_engine(sa_capacity: u32, legacy_algorithms: bool) -> Self {
         Self {
             ipv6: true,
             ipv4_options: true,
@@ -48,18 +48,46 @@ impl Capabilities {
             esp: true,
             ah_esp_combined: false,
             transport: true,
-            tunnel: false,
-            transport_tunnel_combined: false,
+            tunnel: true,
+            transport_tunnel_combined: true,
             lso: false,
             extended_sequence_numbers: true,
             udp_esp: &[],
-            authentication: &[],
-            encryption: &[
-                EncryptionAlgorithm::AesGcm128,
-                EncryptionAlgorithm::AesGcm192,
-                EncryptionAlgorithm::AesGcm256,
-            ],
+            authentication: if legacy_algorithms {
+                &AUTHENTICATION
+            } else {
+                AUTHENTICATION.split_at(LEGACY_AUTHENTICATION).1
+            },
+            encryption: if legacy_algorithms {
+                &ENCRYPTION
+            } else {
+                ENCRYPTION.split_at(LEGACY_ENCRYPTION).1
+            },
             sa_capacity,
         }
     }
 }
+
+/// What is legacy comes first.
+const LEGACY_AUTHENTICATION: usize = 1;
+static AUTHENTICATION: [AuthenticationAlgorithm; 6] = [
+    AuthenticationAlgorithm::Md5,
+    AuthenticationAlgorithm::Sha1,
+    AuthenticationAlgorithm::Sha256,
+    AuthenticationAlgorithm::AesGmac128,
+    AuthenticationAlgorithm::AesGmac192,
+    AuthenticationAlgorithm::AesGmac256,
+];
+
+const LEGACY_ENCRYPTION: usize = 2;
+static ENCRYPTION: [EncryptionAlgorithm; 9] = [
+    EncryptionAlgorithm::DesCbc,
+    EncryptionAlgorithm::TripleDesCbc,
+    EncryptionAlgorithm::Null,
+    EncryptionAlgorithm::AesGcm128,
+    EncryptionAlgorithm::AesGcm192,
+    EncryptionAlgorithm::AesGcm256,
+    EncryptionAlgorithm::AesCbc128,
+    EncryptionAlgorithm::AesCbc192,
+    EncryptionAlgorithm::AesCbc256,
+];

@@ -82,6 +82,9 @@ pub(crate) struct Sa {
     /// Chosen once, here, so that packets need not ask for the algorithm.
     pub transform: Box<dyn EspTransform>,
     pub tally: SaTally,
+    /// The last authentic packet was in tunnel mode: what is known of the mode of a packet
+    /// whose trailer cannot be read.
+    tunnel: AtomicBool,
     /// Used since the last look for idle SAs.
     used: AtomicBool,
     /// The table is nearly full, and this SA was idle: its deletion is to be asked for.
@@ -114,6 +117,18 @@ impl Sa {
         if !self.used.load(Ordering::Relaxed) {
             self.used.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// An authentic packet had this mode.
+    #[inline]
+    pub(crate) fn learn_mode(&self, tunnel: bool) {
+        if self.tunnel.load(Ordering::Relaxed) != tunnel {
+            self.tunnel.store(tunnel, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn is_tunnel(&self) -> bool {
+        self.tunnel.load(Ordering::Relaxed)
     }
 
     /// Whether the SA was used since this was asked the last time.

@@ -109,9 +109,11 @@ pub struct Algorithm<'a, I> {
     /// `Identifier`.
     pub identifier: I,
     /// `KeyLength` bytes at `KeyOffsetBytes`. For AES-GCM and AES-GMAC the AES key and
-    /// the salt of 4 bytes after it, as in RFC 4106 section 8.1.
+    /// the salt of 4 bytes after it, as in RFC 4106 section 8.1; for HMAC 16 (MD5), 20
+    /// (SHA-1) or 32 bytes (SHA-256); for DES 8 and for Triple DES 24, parity included.
     pub key: &'a [u8],
-    /// `AdditionalInfo`. For AES-GCM the length of the ICV in bytes: 8, 12 or 16.
+    /// `AdditionalInfo`. For AES-GCM the length of the ICV in bytes: 8, 12 or 16; for
+    /// AES-GMAC 16 or nothing. Not used otherwise.
     pub additional_info: u32,
 }
 
@@ -126,7 +128,7 @@ pub struct SecurityAssociation<'a> {
     pub extended_sequence_numbers: bool,
     /// `SequenceNumberHighOrder`; only used with extended sequence numbers.
     pub sequence_number_high: u32,
-    /// `EncryptionAlgorithm`, `None` if its identifier is zero.
+    /// `EncryptionAlgorithm`, `None` if its identifier is zero: as null encryption.
     pub encryption: Option<Algorithm<'a, EncryptionAlgorithm>>,
     /// `AuthenticationAlgorithm`, `None` if its identifier is zero. Not used (and so not
     /// checked either) beside AES-GCM, as the page of the structure says.

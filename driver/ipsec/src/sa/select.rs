@@ -4,7 +4,9 @@
 use alloc::boxed::Box;
 use core::sync::atomic::AtomicBool;
 
-use ipsec_crypto::{Aes128, Aes192, Aes256, BlockCipher, Simd};
+use ipsec_crypto::{
+    Aes128, Aes192, Aes256, BlockCipher, Cbc, CbcCipher, Des, Md5, Sha1, Sha256, Simd, TripleDes,
+};
 
 use super::params::{
     Algorithm, AuthenticationAlgorithm, EncryptionAlgorithm, Operation, SaParams,
@@ -14,10 +16,17 @@ use super::{AddError, Sa};
 use crate::counters::SaTally;
 use crate::esn::SequenceTracker;
 use crate::esp::gcm::{GcmTransform, IcvLength};
+use crate::esp::gmac::GmacTransform;
+use crate::esp::separate::{Cipher, Null, Separate};
 use crate::esp::transform::{EspTransform, boxed};
+use crate::hmac::{self, IpsecHash};
 
 /// Checks the parameters and sets the keys up.
-pub(crate) fn build(simd: &Simd, params: &SaParams<'_>) -> Result<Sa, AddError> {
+pub(crate) fn build(
+    simd: &Simd,
+    params: &SaParams<'_>,
+    legacy_algorithms: bool,
+) -> Result<Sa, AddError> {
     let association = match params.associations {
         [association] => association,
         // The only documented combination: ESP, then AH over the result.
@@ -30,7 +39,7 @@ pub(crate) fn build(simd: &Simd, params: &SaParams<'_>) -> Result<Sa, AddError> 
     };
     check_spi(association)?;
     let transform = match association.operation {
-        Operation::Esp => esp_transform(simd, association)?,
+        Operation::Esp => esp_transform(simd, association, legacy_algorithms)?,
         Operation::Ah => return Err(AddError::NotSupported),
     };
     if params.udp_encapsulation != UdpEncapsulation::None {
@@ -47,6 +56,7 @@ pub(crate) fn build(simd: &Simd, params: &SaParams<'_>) -> Result<Sa, AddError> 
         ),
         transform,
         tally: SaTally::default(),
+        tunnel: AtomicBool::new(false),
         used: AtomicBool::new(true),
         displaced: AtomicBool::new(false),
     })
@@ -63,21 +73,43 @@ fn check_spi(association: &SecurityAssociation<'_>) -> Result<(), AddError> {
 fn esp_transform(
     simd: &Simd,
     association: &SecurityAssociation<'_>,
+    legacy_algorithms: bool,
 ) -> Result<Box<dyn EspTransform>, AddError> {
-    let Some(encryption) = association.encryption else {
-        // "ESP authentication only" asks for null encryption by name.
-        return Err(AddError::InvalidParameter);
+    // An association "can have an authentication algorithm, an encryption algorithm, or both"
+    // (page of IPSEC_OFFLOAD_V2_SECURITY_ASSOCIATION): no cipher is null encryption.
+    let encryption = association.encryption.unwrap_or(Algorithm {
+        identifier: EncryptionAlgorithm::Null,
+        key: &[],
+        additional_info: 0,
+    });
+    let identifier = encryption.identifier;
+    match identifier {
+        EncryptionAlgorithm::AesGcm128 => return gcm::<Aes128>(simd, &encryption),
+        EncryptionAlgorithm::AesGcm192 => return gcm::<Aes192>(simd, &encryption),
+        EncryptionAlgorithm::AesGcm256 => return gcm::<Aes256>(simd, &encryption),
+        _ => {}
+    }
+    // A packet must be authenticated (requirements and restrictions that apply to IPsec
+    // offloads).
+    let authentication = association
+        .authentication
+        .ok_or(AddError::InvalidParameter)?;
+    let keys = Keys {
+        simd,
+        encryption: encryption.key,
+        authentication: &authentication,
+        legacy_algorithms,
     };
-    match encryption.identifier {
-        EncryptionAlgorithm::AesGcm128 => gcm::<Aes128>(simd, &encryption),
-        EncryptionAlgorithm::AesGcm192 => gcm::<Aes192>(simd, &encryption),
-        EncryptionAlgorithm::AesGcm256 => gcm::<Aes256>(simd, &encryption),
-        EncryptionAlgorithm::Null
-        | EncryptionAlgorithm::DesCbc
-        | EncryptionAlgorithm::TripleDesCbc
-        | EncryptionAlgorithm::AesCbc128
-        | EncryptionAlgorithm::AesCbc192
-        | EncryptionAlgorithm::AesCbc256 => separate(association.authentication.as_ref()),
+    match identifier {
+        EncryptionAlgorithm::DesCbc | EncryptionAlgorithm::TripleDesCbc if !legacy_algorithms => {
+            Err(AddError::NotSupported)
+        }
+        EncryptionAlgorithm::DesCbc => keys.cbc::<Des>(),
+        EncryptionAlgorithm::TripleDesCbc => keys.cbc::<TripleDes>(),
+        EncryptionAlgorithm::AesCbc128 => keys.cbc::<Aes128>(),
+        EncryptionAlgorithm::AesCbc192 => keys.cbc::<Aes192>(),
+        EncryptionAlgorithm::AesCbc256 => keys.cbc::<Aes256>(),
+        _ => keys.null(),
     }
 }
 
@@ -92,14 +124,77 @@ fn gcm<C: BlockCipher>(
     boxed(transform).map_err(|_| AddError::Resources)
 }
 
-/// A cipher that does not authenticate.
-fn separate(
-    authentication: Option<&Algorithm<'_, AuthenticationAlgorithm>>,
-) -> Result<Box<dyn EspTransform>, AddError> {
-    match authentication {
-        // A packet must be authenticated (requirements and restrictions that apply to IPsec
-        // offloads).
-        None => Err(AddError::InvalidParameter),
-        Some(_) => Err(AddError::NotSupported),
+/// What a cipher that does not authenticate, and its authenticator, are made of.
+struct Keys<'a> {
+    simd: &'a Simd,
+    encryption: &'a [u8],
+    authentication: &'a Algorithm<'a, AuthenticationAlgorithm>,
+    legacy_algorithms: bool,
+}
+
+impl Keys<'_> {
+    fn cbc<C: CbcCipher>(&self) -> Result<Box<dyn EspTransform>, AddError> {
+        let cipher =
+            || Cbc::<C>::new(self.simd, self.encryption).map_err(|_| AddError::InvalidParameter);
+        match self.authentication.identifier {
+            // AES-GMAC in ESP is a transform of its own, with null encryption (RFC 4543
+            // section 6).
+            AuthenticationAlgorithm::AesGmac128
+            | AuthenticationAlgorithm::AesGmac192
+            | AuthenticationAlgorithm::AesGmac256 => Err(AddError::NotSupported),
+            _ => self.with_hmac(cipher),
+        }
+    }
+
+    fn null(&self) -> Result<Box<dyn EspTransform>, AddError> {
+        match self.authentication.identifier {
+            AuthenticationAlgorithm::AesGmac128 => self.gmac::<Aes128>(),
+            AuthenticationAlgorithm::AesGmac192 => self.gmac::<Aes192>(),
+            AuthenticationAlgorithm::AesGmac256 => self.gmac::<Aes256>(),
+            _ => self.with_hmac(|| self.no_key().map(|()| Null)),
+        }
+    }
+
+    /// Null encryption has no key.
+    fn no_key(&self) -> Result<(), AddError> {
+        if self.encryption.is_empty() {
+            Ok(())
+        } else {
+            Err(AddError::InvalidParameter)
+        }
+    }
+
+    fn gmac<C: BlockCipher>(&self) -> Result<Box<dyn EspTransform>, AddError> {
+        self.no_key()?;
+        // RFC 4543 section 3.4 has one length of ICV; who names it must mean that.
+        if !matches!(self.authentication.additional_info, 0 | 16) {
+            return Err(AddError::InvalidParameter);
+        }
+        let transform = GmacTransform::<C>::new(self.simd, self.authentication.key)
+            .map_err(|_| AddError::InvalidParameter)?;
+        boxed(transform).map_err(|_| AddError::Resources)
+    }
+
+    fn with_hmac<C: Cipher>(
+        &self,
+        cipher: impl FnOnce() -> Result<C, AddError>,
+    ) -> Result<Box<dyn EspTransform>, AddError> {
+        match self.authentication.identifier {
+            AuthenticationAlgorithm::Sha1 => self.separate::<C, Sha1>(cipher),
+            AuthenticationAlgorithm::Sha256 => self.separate::<C, Sha256>(cipher),
+            AuthenticationAlgorithm::Md5 if self.legacy_algorithms => {
+                self.separate::<C, Md5>(cipher)
+            }
+            _ => Err(AddError::NotSupported),
+        }
+    }
+
+    fn separate<C: Cipher, H: IpsecHash>(
+        &self,
+        cipher: impl FnOnce() -> Result<C, AddError>,
+    ) -> Result<Box<dyn EspTransform>, AddError> {
+        let hmac = hmac::keyed::<H>(self.simd, self.authentication.key)
+            .map_err(|_| AddError::InvalidParameter)?;
+        boxed(Separate::new(cipher()?, hmac)).map_err(|_| AddError::Resources)
     }
 }

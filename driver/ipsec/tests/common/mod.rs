@@ -10,6 +10,8 @@ use ipsec::{
     Operation, SaHandle, SaParams, SecurityAssociation, SendRequest, Simd, UdpEncapsulation,
 };
 
+pub mod oracle;
+
 pub const SPI: u32 = 0x0102_0304;
 pub const UDP: u8 = 17;
 
@@ -19,7 +21,19 @@ pub fn simd() -> Simd {
 }
 
 pub fn engine(sa_capacity: u32) -> Engine {
-    Engine::try_new(Config { sa_capacity }).unwrap()
+    Engine::try_new(Config {
+        sa_capacity,
+        legacy_algorithms: false,
+    })
+    .unwrap()
+}
+
+pub fn legacy_engine(sa_capacity: u32) -> Engine {
+    Engine::try_new(Config {
+        sa_capacity,
+        legacy_algorithms: true,
+    })
+    .unwrap()
 }
 
 /// One SA as the tests want it.
@@ -28,9 +42,25 @@ pub struct Sa {
     pub algorithm: EncryptionAlgorithm,
     pub key: Vec<u8>,
     pub icv: u32,
+    pub authentication: Option<(AuthenticationAlgorithm, Vec<u8>)>,
     pub spi: u32,
     pub esn: Option<u32>,
     pub endpoints: Endpoints,
+}
+
+/// Length of the cipher's key, salt included.
+pub fn key_length(algorithm: EncryptionAlgorithm) -> usize {
+    match algorithm {
+        EncryptionAlgorithm::Null => 0,
+        EncryptionAlgorithm::DesCbc => 8,
+        EncryptionAlgorithm::TripleDesCbc => 24,
+        EncryptionAlgorithm::AesGcm128 => 20,
+        EncryptionAlgorithm::AesGcm192 => 28,
+        EncryptionAlgorithm::AesGcm256 => 36,
+        EncryptionAlgorithm::AesCbc128 => 16,
+        EncryptionAlgorithm::AesCbc192 => 24,
+        EncryptionAlgorithm::AesCbc256 => 32,
+    }
 }
 
 pub const ANY_V4: Endpoints = Endpoints::V4 {
@@ -44,18 +74,62 @@ pub const ANY_V6: Endpoints = Endpoints::V6 {
 
 impl Sa {
     pub fn new(algorithm: EncryptionAlgorithm, icv: u32) -> Self {
-        let length = match algorithm {
-            EncryptionAlgorithm::AesGcm128 => 20,
-            EncryptionAlgorithm::AesGcm192 => 28,
-            _ => 36,
-        };
+        let length = key_length(algorithm);
         Self {
             algorithm,
             key: (0..length).map(|i| i as u8 ^ 0x5C).collect(),
             icv,
+            authentication: None,
             spi: SPI,
             esn: None,
             endpoints: ANY_V4,
+        }
+    }
+
+    /// A cipher with an authenticator of its own, or AES-GMAC.
+    pub fn separate(cipher: EncryptionAlgorithm, authentication: AuthenticationAlgorithm) -> Self {
+        let (length, icv) = match authentication {
+            AuthenticationAlgorithm::Md5 => (16, 12),
+            AuthenticationAlgorithm::Sha1 => (20, 12),
+            AuthenticationAlgorithm::Sha256 => (32, 16),
+            AuthenticationAlgorithm::AesGmac128 => (20, 16),
+            AuthenticationAlgorithm::AesGmac192 => (28, 16),
+            AuthenticationAlgorithm::AesGmac256 => (36, 16),
+        };
+        let key = (0..length).map(|i| i as u8 ^ 0xA7).collect();
+        Self {
+            authentication: Some((authentication, key)),
+            ..Self::new(cipher, icv)
+        }
+    }
+
+    /// Bytes of the IV in the packet.
+    pub fn iv(&self) -> usize {
+        match (self.algorithm, &self.authentication) {
+            (EncryptionAlgorithm::DesCbc | EncryptionAlgorithm::TripleDesCbc, _) => 8,
+            (
+                EncryptionAlgorithm::AesCbc128
+                | EncryptionAlgorithm::AesCbc192
+                | EncryptionAlgorithm::AesCbc256,
+                _,
+            ) => 16,
+            (EncryptionAlgorithm::Null, Some((_, key))) if matches!(key.len(), 16 | 32) => 0,
+            (
+                EncryptionAlgorithm::Null,
+                Some((AuthenticationAlgorithm::Sha1 | AuthenticationAlgorithm::Md5, _)),
+            ) => 0,
+            _ => 8,
+        }
+    }
+
+    /// What the body's length is a multiple of.
+    pub fn alignment(&self) -> usize {
+        match self.algorithm {
+            EncryptionAlgorithm::DesCbc | EncryptionAlgorithm::TripleDesCbc => 8,
+            EncryptionAlgorithm::AesCbc128
+            | EncryptionAlgorithm::AesCbc192
+            | EncryptionAlgorithm::AesCbc256 => 16,
+            _ => 4,
         }
     }
 
@@ -96,7 +170,14 @@ impl Sa {
                 key: &self.key,
                 additional_info: self.icv,
             }),
-            authentication: None::<Algorithm<'_, AuthenticationAlgorithm>>,
+            authentication: self
+                .authentication
+                .as_ref()
+                .map(|&(identifier, ref key)| Algorithm {
+                    identifier,
+                    key,
+                    additional_info: 0,
+                }),
         }
     }
 
@@ -233,13 +314,23 @@ pub struct Frame {
 impl Frame {
     /// ESP header, room for the IV, payload, padding to 4 bytes, trailer, room for the ICV.
     pub fn new(ip: Ip, sa: &Sa, sequence: u32, payload: &[u8]) -> Self {
-        let pad_length = (2 - payload.len() as isize).rem_euclid(4) as u8;
+        Self::of(ip, sa, sequence, payload, UDP)
+    }
+
+    /// A tunnel around an IP packet.
+    pub fn tunnel(ip: Ip, sa: &Sa, sequence: u32, packet: &[u8]) -> Self {
+        let next_header = if packet[0] >> 4 == 4 { 4 } else { 41 };
+        Self::of(ip, sa, sequence, packet, next_header)
+    }
+
+    pub fn of(ip: Ip, sa: &Sa, sequence: u32, payload: &[u8], next_header: u8) -> Self {
+        let pad_length = (-2 - payload.len() as isize).rem_euclid(sa.alignment() as isize) as u8;
         let mut esp = sa.spi.to_be_bytes().to_vec();
         esp.extend(sequence.to_be_bytes());
-        esp.extend([0xEE; 8]);
+        esp.extend(vec![0xEE; sa.iv()]);
         esp.extend(payload);
         esp.extend(1..=pad_length);
-        esp.extend([pad_length, UDP]);
+        esp.extend([pad_length, next_header]);
         esp.extend(vec![0xEE; sa.icv as usize]);
         let mut bytes = headers(ip, 50, esp.len());
         let offset = bytes.len();
@@ -249,8 +340,13 @@ impl Frame {
             bytes,
             esp: offset,
             pad_length,
-            next_header: UDP,
+            next_header,
         }
+    }
+
+    /// Where the payload begins.
+    pub fn payload(&self, sa: &Sa) -> usize {
+        self.esp + 8 + sa.iv()
     }
 
     pub fn request(&self, handle: SaHandle) -> SendRequest {
@@ -267,7 +363,7 @@ impl Frame {
     /// What the receiver's transport gets: the body in plain text, all else as on the wire.
     pub fn opened(&self, wire: &[u8], sa: &Sa) -> Vec<u8> {
         let mut packet = wire.to_vec();
-        let body = self.esp + 16..self.end - sa.icv as usize;
+        let body = self.esp + 8 + sa.iv()..self.end - sa.icv as usize;
         packet[body.clone()].copy_from_slice(&self.bytes[body]);
         packet
     }
