@@ -50,7 +50,7 @@ fn every_rule_fires_alone() {
             _ = i.u32(SECTIONS + 36, 0xe000_0020);
         }),
         ("entry point", |i| _ = i.u32(OPTIONAL + 16, DATA.1)),
-        ("KMDF 1.31, not 1.33", |i| _ = i.u32(DATA.0 + 28, 31)),
+        ("KMDF 1.33, not 1.31", |i| _ = i.u32(DATA.0 + 28, 33)),
         ("does not bind to KMDF", |i| _ = i.u32(DATA.0 + 8, 0)),
         ("imports NdisMSleeq", |i| {
             _ = i.text(RDATA.0 + HINT_NAME as usize + 11, b"q");
