@@ -25,6 +25,8 @@ pub struct Config {
     pub vlan_id: u16,
     /// *IPsecOffloadV2.
     pub ipsec: IpsecSetting,
+    /// LegacyAlgorithms: whether DES-CBC, 3DES-CBC and HMAC-MD5, which are broken, are offered.
+    pub legacy_algorithms: bool,
     /// SaOffloadCapacity.
     pub sa_capacity: u32,
     /// NetworkAddress, if it is a valid station address.
@@ -39,6 +41,7 @@ impl Config {
         vlan: true,
         vlan_id: 0,
         ipsec: IpsecSetting::AH_AND_ESP,
+        legacy_algorithms: false,
         sa_capacity: 1024,
         network_address: None,
     };
@@ -78,6 +81,9 @@ impl Config {
         let _ = number(keyword!("*IPsecOffloadV2IPv4"), 0, 3);
         if let Some(value) = number(keyword!("*IPsecOffloadV2"), 0, 3) {
             config.ipsec = IpsecSetting::from_keyword(value);
+        }
+        if let Some(value) = number(keyword!("LegacyAlgorithms"), 0, 1) {
+            config.legacy_algorithms = value != 0;
         }
         if let Some(value) = number(keyword!("SaOffloadCapacity"), 1, 65_536) {
             config.sa_capacity = value;

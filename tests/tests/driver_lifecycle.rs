@@ -95,6 +95,10 @@ fn absurd_keywords_mean_their_defaults() {
             ["4", "5", "4294967295", "-1", "33", "99"],
         ),
         (
+            "LegacyAlgorithms",
+            ["2", "3", "4294967295", "-1", "33", "99"],
+        ),
+        (
             "SaOffloadCapacity",
             ["0", "65537", "4294967295", "-1", "all", ""],
         ),

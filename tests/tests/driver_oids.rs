@@ -1,8 +1,12 @@
 //! The OIDs of an Ethernet miniport: what is listed is answered, lengths are told right, bad values
 //! are refused with the documented status, and offload settings are what NDIS is told they are.
 
-use ipsecov2_tests::switch::{Switch, SwitchPort, VERSIONS, config, frame};
+use ipsecov2_tests::{
+    adapter::TestAdapter,
+    switch::{Switch, SwitchPort, VERSIONS, config, frame},
+};
 use ndis_sys::*;
+use tcpip::{lab::NdisVersion, offload::Way, sas::SaFile};
 
 /// Every OID that is set only.
 const SET_ONLY: [u32; 9] = [
@@ -422,27 +426,61 @@ fn the_keyword_decides_what_is_offered() {
         let port = switch.port_with(config().keyword("*IPsecOffloadV2", value));
         let offloads = port.adapter.offloads();
         let default = offloads.default_config().unwrap().ipsec_v2();
-        assert_eq!(
-            (default.Esp, default.Ah, default.Tunnel),
-            (esp, 0, 0),
-            "{value}"
-        );
+        assert_eq!((default.Esp, default.Tunnel), (esp, esp), "{value}");
         assert_eq!(default.Encapsulation != 0, esp == 1, "{value}");
+        assert_eq!(default.EncryptionAlgorithms != 0, esp == 1, "{value}");
+        // The hardware could do it all the same.
         let hardware = offloads.hardware().unwrap().ipsec_v2();
-        assert_eq!(
-            (
-                hardware.Esp,
-                hardware.Transport,
-                hardware.ExtendedSequenceNumbers
-            ),
-            (1, 1, 1)
-        );
-        assert_eq!(
-            hardware.EncryptionAlgorithms,
-            IPSEC_OFFLOAD_V2_ENCRYPTION_AES_GCM_128
-                | IPSEC_OFFLOAD_V2_ENCRYPTION_AES_GCM_192
-                | IPSEC_OFFLOAD_V2_ENCRYPTION_AES_GCM_256
-        );
+        assert_eq!((hardware.Esp, hardware.Transport), (1, 1));
+        assert_eq!((hardware.Tunnel, hardware.TransportTunnelCombined), (1, 1));
+        assert_eq!(hardware.ExtendedSequenceNumbers, 1);
     }
     switch.finish();
+}
+
+/// Broken ciphers and hashes: neither offered nor taken, unless the administrator asks for them.
+#[test]
+fn legacy_algorithms_are_off_unless_switched_on() {
+    const DES: u32 = IPSEC_OFFLOAD_V2_ENCRYPTION_DES_CBC | IPSEC_OFFLOAD_V2_ENCRYPTION_3_DES_CBC;
+    const MD5: u32 = IPSEC_OFFLOAD_V2_AUTHENTICATION_MD5;
+    let file = SaFile::parse(
+        r#"{ "version": 1, "sas": [{ "name": "old", "source": "10.0.0.1", "destination": "10.0.0.2",
+            "esp": { "spi": 256,
+                "encryption": { "algorithm": "des-cbc", "key": "0123456789abcdef" },
+                "authentication": { "algorithm": "hmac-md5-96", "key": "000102030405060708090a0b0c0d0e0f" } } }] }"#,
+    )
+    .unwrap();
+    for version in NdisVersion::ALL {
+        for (value, on) in [
+            (None, false),
+            (Some("0"), false),
+            (Some("1"), true),
+            (Some("2"), false),
+        ] {
+            let mut adapter_config = config();
+            if let Some(value) = value {
+                adapter_config = adapter_config.keyword("LegacyAlgorithms", value);
+            }
+            let adapter = TestAdapter::start_with(version, adapter_config);
+            let offloads = adapter.port.adapter.offloads();
+            for offload in [offloads.current().unwrap(), offloads.hardware().unwrap()] {
+                let offload = offload.ipsec_v2();
+                assert_eq!(offload.EncryptionAlgorithms & DES, if on { DES } else { 0 });
+                assert_eq!(
+                    offload.AuthenticationAlgorithms & MD5,
+                    if on { MD5 } else { 0 }
+                );
+            }
+            for way in [Way::Inbound, Way::Outbound] {
+                let added = adapter.add(adapter.add_sa_buffer(&file.sas[0], way));
+                let expected = if on {
+                    NDIS_STATUS_SUCCESS
+                } else {
+                    NDIS_STATUS_NOT_SUPPORTED
+                };
+                assert_eq!(added.status, expected, "{value:?}");
+            }
+            adapter.finish();
+        }
+    }
 }

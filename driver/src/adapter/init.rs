@@ -112,7 +112,7 @@ fn allocate(
     let version = version::registered();
     let engine = Engine::try_new(ipsec::Config {
         sa_capacity: config.sa_capacity,
-        legacy_algorithms: false,
+        legacy_algorithms: config.legacy_algorithms,
     })
     .map_err(|_| OutOfMemory)?;
     // A tag in the frame, and one from out-of-band data.
