@@ -12,6 +12,7 @@ use ipsec::{
     Endpoints, Engine, Operation, Outcome, SaHandle, SaParams, SecurityAssociation, SendError,
     SendRequest, Trailer, UdpEncapsulation, Verdict,
 };
+use proptest::prelude::*;
 
 const ALGORITHMS: [AuthenticationAlgorithm; 6] = [
     AuthenticationAlgorithm::Md5,
@@ -712,5 +713,128 @@ fn what_sas_are_taken() {
             engine.add_sa(&simd(), &params),
             Err(AddError::InvalidParameter)
         );
+    }
+}
+
+/// AH as the tunnel around ESP, and ESP as the tunnel around AH.
+#[test]
+fn transport_over_tunnel() {
+    let esp = Sa::new(EncryptionAlgorithm::AesGcm128, 16);
+    for algorithm in ALGORITHMS {
+        for ah_outside in [true, false] {
+            let sa = AhSa::new(algorithm);
+            let engine = legacy_engine(4);
+            let ah_out = sa.add_to(&engine, Direction::Outbound).unwrap();
+            sa.add_to(&engine, Direction::Inbound).unwrap();
+            let esp_out = esp.add_to(&engine, Direction::Outbound).unwrap();
+            esp.add_to(&engine, Direction::Inbound).unwrap();
+            let (mut packet, request, expected, inside) = if ah_outside {
+                let inner = Frame::new(Ip::V4, &esp, 3, &payload(40));
+                let outer = sa.frame(Ip::V4, 5, &inner.bytes, 4);
+                let start = outer.bytes.len() - inner.end;
+                let request = SendRequest {
+                    transport: Some(esp_out),
+                    tunnel: Some(ah_out),
+                    ..outer.request(ah_out)
+                };
+                let mut expected = outer.bytes.clone();
+                expected[start..].copy_from_slice(&esp.seal_elsewhere(&inner, 3));
+                let counted = canonical(Ip::V4, &expected);
+                sa.sign(&mut expected, counted, outer.ah, 5);
+                (outer.bytes, request, expected, start + inner.esp + 16)
+            } else {
+                let inner = sa.frame(Ip::V4, 5, &payload(40), UDP);
+                let outer = Frame::tunnel(Ip::V4, &esp, 3, &inner.bytes);
+                let request = SendRequest {
+                    transport: Some(ah_out),
+                    tunnel: Some(esp_out),
+                    ..outer.request(esp_out)
+                };
+                let mut signed = inner.bytes.clone();
+                sa.sign(&mut signed, canonical(Ip::V4, &inner.bytes), inner.ah, 5);
+                let mut within = outer.clone();
+                let start = outer.payload(&esp);
+                within.bytes[start..][..signed.len()].copy_from_slice(&signed);
+                let expected = esp.seal_elsewhere(&within, 3);
+                (outer.bytes, request, expected, start + signed.len() - 40)
+            };
+            engine.seal(&simd(), &request, &mut packet).unwrap();
+            assert_eq!(packet, expected);
+            let both = |status| {
+                Verdict::Processed(Outcome {
+                    next_crypto_done: true,
+                    status,
+                    sa_delete_request: false,
+                    trailer: None,
+                })
+            };
+            assert_eq!(
+                engine.open(&simd(), &mut packet),
+                both(CryptoStatus::Success)
+            );
+            assert_eq!(packet[inside..][..40], payload(40));
+
+            let mut damaged = expected;
+            *damaged.last_mut().unwrap() ^= 1;
+            let status = if ah_outside {
+                CryptoStatus::TunnelAhAuthFailed
+            } else {
+                CryptoStatus::TunnelEspAuthFailed
+            };
+            assert_eq!(engine.open(&simd(), &mut damaged), failure(status));
+        }
+    }
+}
+
+proptest! {
+    /// Noise in front of AH, and within: nothing panics, is accepted or changed.
+    #[test]
+    fn noise_is_refused(
+        version in prop_oneof![Just(0x45u8), Just(0x46), Just(0x4F), Just(0x60)],
+        protocol in prop_oneof![Just(51u8), Just(0), Just(43), Just(60), any::<u8>()],
+        mut packet in proptest::collection::vec(any::<u8>(), 60..300),
+        at in 20..200usize,
+    ) {
+        let engine = legacy_engine(4);
+        let mut handles = Vec::new();
+        for ip in [Ip::V4, Ip::V6] {
+            for direction in [Direction::Inbound, Direction::Outbound] {
+                let sa = AhSa::new(AuthenticationAlgorithm::Sha1).over(ip);
+                handles.push(sa.add_to(&engine, direction).unwrap());
+            }
+        }
+        let at = at & !3;
+        packet[0] = version;
+        packet[6..8].copy_from_slice(&[protocol, 0]);
+        packet[9] = 51;
+        let length = (packet.len() as u16).to_be_bytes();
+        if version == 0x60 {
+            packet[4..6].copy_from_slice(&[0, (length[1]).saturating_sub(40)]);
+        } else {
+            packet[2..4].copy_from_slice(&length);
+            packet[6] = 0;
+        }
+        if let Some(place) = packet.get_mut(at..at + 12) {
+            place[1] = 4;
+            place[4..8].copy_from_slice(&AH_SPI.to_be_bytes());
+        }
+        let before = packet.clone();
+        let verdict = engine.open(&simd(), &mut packet);
+        prop_assert_ne!(verdict, opened(None));
+        prop_assert_eq!(&packet, &before);
+        for handle in handles {
+            let request = SendRequest {
+                transport: Some(handle),
+                tunnel: None,
+                next_header: 0,
+                pad_length: 0,
+                ah_header_offset: (at / 4) as u8,
+                esp_header_offset: 0,
+            };
+            let mut packet = before.clone();
+            if engine.seal(&simd(), &request, &mut packet).is_err() {
+                prop_assert_eq!(&packet, &before);
+            }
+        }
     }
 }
