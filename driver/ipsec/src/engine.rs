@@ -34,9 +34,9 @@ pub struct SaInfo {
     pub direction: Direction,
     /// Its addresses.
     pub endpoints: Endpoints,
-    /// Its protocol.
+    /// Its protocol; of a bundle AH, which is outside.
     pub operation: Operation,
-    /// Its SPI.
+    /// The SPI of that.
     pub spi: u32,
     /// What it has done.
     pub counters: SaCounters,
@@ -112,13 +112,14 @@ impl Engine {
         sequence_number_high: u32,
     ) -> Result<(), UpdateError> {
         let sa = self.table.acquire(handle.0).ok_or(UpdateError::NotFound)?;
-        if sa.operation != operation || sa.spi != spi {
-            return Err(UpdateError::Mismatch);
-        }
-        if !sa.sequence.extended() {
+        let (_, sequence) = sa
+            .association(operation)
+            .filter(|(named, _)| *named == spi)
+            .ok_or(UpdateError::Mismatch)?;
+        if !sequence.extended() {
             return Err(UpdateError::NotExtended);
         }
-        sa.sequence
+        sequence
             .update(sequence_number_high, sa.direction == Direction::Inbound)
             .map_err(|_| UpdateError::Backwards)
     }
@@ -173,8 +174,8 @@ impl Engine {
             handle: SaHandle(sa.handle()),
             direction: sa.direction,
             endpoints: sa.endpoints,
-            operation: sa.operation,
-            spi: sa.spi,
+            operation: sa.operation(),
+            spi: sa.spi(),
             counters: sa.counters(),
         })
     }

@@ -5,13 +5,16 @@ use core::ops::Range;
 use ipsec_crypto::Simd;
 use sa_table::Ref;
 
+use crate::ah::transform::AhTransform;
+use crate::ah::{self, Place};
 use crate::counters::{Counters, SaCounters};
 use crate::engine::Engine;
-use crate::esp::{self, transform::Sequence};
+use crate::esp;
+use crate::esp::transform::EspTransform;
 use crate::packet::{self, Headers};
-use crate::sa::Sa;
 use crate::sa::lookup::Selector;
 use crate::sa::params::Operation;
+use crate::sa::{Association, Sa};
 use crate::verdict::{CryptoStatus, NotProcessed, Outcome, Trailer, Verdict};
 
 /// A burst of received packets. Consecutive packets of the same SAs pay for finding them
@@ -99,19 +102,20 @@ impl<'a> InboundBurst<'a> {
                 next_crypto_done: false,
                 status: CryptoStatus::Success,
                 sa_delete_request: outer.sa_delete_request,
-                trailer: Some(outer.trailer),
+                trailer: outer.trailer,
             }),
         };
-        let bytes = opened.map_or(0, |outer| outer.body.len());
-        self.count(outcome.status, bytes as u64);
+        self.count(outcome.status, opened.map_or(0, |outer| outer.bytes));
         Verdict::Processed(outcome)
     }
 
     /// Opens the packet in a tunnel. `None` if this is no tunnel, or the packet in it has no
     /// IPsec header or no SA: it is not the engine's then, and is as the tunnel had it.
     fn open_inner(&mut self, outer: &Opened, packet: &mut [u8]) -> Option<Outcome> {
-        let body = packet.get_mut(outer.body.clone())?;
-        let inner = body.get_mut(esp::tunnelled(body, outer.trailer)?)?;
+        let inner = packet.get_mut(outer.payload.clone())?;
+        if !packet::tunnelled(outer.next_header, inner) {
+            return None;
+        }
         let selected = select(inner).ok()?;
         let current = self.inner.find(self.engine, selected.selector)?;
         let opened = current.open(self.simd, &selected, inner);
@@ -173,18 +177,17 @@ fn select(packet: &[u8]) -> Result<Selected, NotProcessed> {
         .get(headers.offset..headers.end)
         .ok_or(NotProcessed::NotIp)?;
     let (operation, spi) = match headers.protocol {
-        packet::ESP => (Operation::Esp, rest.first_chunk::<4>()),
-        // RFC 4302 section 2: next header, length, two reserved bytes, SPI.
-        packet::AH => (
-            Operation::Ah,
-            rest.get(4..).and_then(|rest| rest.first_chunk::<4>()),
+        packet::ESP => (
+            Operation::Esp,
+            rest.first_chunk().map(|spi| u32::from_be_bytes(*spi)),
         ),
+        packet::AH => (Operation::Ah, ah::spi(rest)),
         _ => return Err(NotProcessed::NotIpsec),
     };
     let spi = spi.ok_or(NotProcessed::NotIpsec)?;
     Ok(Selected {
         selector: Selector {
-            spi: u32::from_be_bytes(*spi),
+            spi,
             operation,
             destination: headers.destination,
             source: headers.source,
@@ -193,12 +196,24 @@ fn select(packet: &[u8]) -> Result<Selected, NotProcessed> {
     })
 }
 
-/// A payload that was authentic.
+/// What an SA has opened.
 struct Opened {
-    /// Where in the packet its body is, decrypted.
-    body: Range<usize>,
-    trailer: Trailer,
+    /// What the last of its headers carries, and where that is in the packet.
+    next_header: u8,
+    payload: Range<usize>,
+    /// Of ESP.
+    trailer: Option<Trailer>,
+    /// Of the body, or of what AH carries.
+    bytes: u64,
     sa_delete_request: bool,
+}
+
+/// ESP that was opened.
+struct EspOpened {
+    number: u64,
+    trailer: Trailer,
+    payload: Range<usize>,
+    bytes: usize,
 }
 
 impl Current<'_> {
@@ -212,13 +227,15 @@ impl Current<'_> {
         let counters = &mut self.counters;
         let counter = match &opened {
             Ok(opened) => {
-                counters.bytes = counters.bytes.saturating_add(opened.body.len() as u64);
+                counters.bytes = counters.bytes.saturating_add(opened.bytes);
                 &mut counters.packets
             }
-            Err(CryptoStatus::TransportEspAuthFailed | CryptoStatus::TunnelEspAuthFailed) => {
-                &mut counters.authentication_failures
-            }
-            Err(_) => &mut counters.syntax_errors,
+            Err(
+                CryptoStatus::InvalidPacketSyntax
+                | CryptoStatus::InvalidProtocol
+                | CryptoStatus::GenericError,
+            ) => &mut counters.syntax_errors,
+            Err(_) => &mut counters.authentication_failures,
         };
         *counter = counter.saturating_add(1);
         opened
@@ -232,50 +249,119 @@ impl Current<'_> {
     ) -> Result<Opened, CryptoStatus> {
         let sa = &self.sa;
         let headers = &selected.headers;
-        if sa.operation != selected.selector.operation {
+        if sa.operation() != selected.selector.operation {
             return Err(CryptoStatus::InvalidProtocol);
         }
         if headers.truncated {
             return Err(CryptoStatus::InvalidPacketSyntax);
         }
-        let esp = packet
-            .get_mut(headers.offset..headers.end)
-            .ok_or(CryptoStatus::InvalidPacketSyntax)?;
-        let (_, low) = esp::header(esp).ok_or(CryptoStatus::InvalidPacketSyntax)?;
-        let transform = &*sa.transform;
-        let range =
-            esp::body(esp.len(), transform).map_err(|_| CryptoStatus::InvalidPacketSyntax)?;
-        let fields = esp::split(esp, transform).map_err(|_| CryptoStatus::InvalidPacketSyntax)?;
-        let sequence = Sequence {
-            number: sa.sequence.inbound(low),
-            extended: sa.sequence.extended(),
-        };
+        let (mut protocol, mut payload) = (headers.protocol, headers.offset..headers.end);
+        let mut ah_number = None;
+        if let Some(ah) = &sa.ah {
+            let (place, number) = self.open_ah(simd, ah, headers, packet)?;
+            (protocol, payload) = (place.next_header, place.payload);
+            ah_number = Some(number);
+        }
+        let (mut trailer, mut bytes, mut esp_number) = (None, payload.len(), None);
+        if let Some(esp) = &sa.esp {
+            if protocol != packet::ESP {
+                return Err(CryptoStatus::InvalidProtocol);
+            }
+            let opened = self.open_esp(simd, esp, payload, packet)?;
+            esp_number = Some(opened.number);
+            bytes = opened.bytes;
+            trailer = Some(opened.trailer);
+            (protocol, payload) = (opened.trailer.next_header, opened.payload);
+        }
+        sa.touch();
+        sa.learn_mode(packet::is_tunnel(protocol));
+        let bytes = bytes as u64;
+        let volume = sa
+            .tally
+            .bytes()
+            .saturating_add(self.counters.bytes)
+            .saturating_add(bytes);
+        Ok(Opened {
+            next_header: protocol,
+            payload,
+            trailer,
+            bytes,
+            sa_delete_request: sa.wants_deletion(esp_number, ah_number, volume),
+        })
+    }
+
+    /// Checks AH. Returns where it is and its 64-bit sequence number.
+    fn open_ah(
+        &self,
+        simd: &Simd,
+        ah: &Association<dyn AhTransform>,
+        headers: &Headers,
+        packet: &[u8],
+    ) -> Result<(Place, u64), CryptoStatus> {
+        let packet = packet.get(..headers.end).unwrap_or_default();
+        let transform = &*ah.transform;
+        let place = Place::find(packet, headers, transform)
+            .map_err(|_| CryptoStatus::InvalidPacketSyntax)?;
+        // A bundle whose ESP is missing is not the SA's whatever AH says.
+        if self.sa.esp.is_some() && place.next_header != packet::ESP {
+            return Err(CryptoStatus::InvalidProtocol);
+        }
+        let sequence = ah.inbound(place.low);
+        transform
+            .open(simd, &place, packet, sequence)
+            .map_err(|refused| match refused {
+                ah::transform::Refused::Unpredictable => CryptoStatus::GenericError,
+                ah::transform::Refused::WrongIcv if self.shows_tunnel(place.next_header) => {
+                    CryptoStatus::TunnelAhAuthFailed
+                }
+                ah::transform::Refused::WrongIcv => CryptoStatus::TransportAhAuthFailed,
+            })?;
+        ah.sequence.seen(sequence.number);
+        Ok((place, sequence.number))
+    }
+
+    /// The mode of a packet with this next header: ESP hides it.
+    fn shows_tunnel(&self, next_header: u8) -> bool {
+        packet::is_tunnel(next_header) || (next_header == packet::ESP && self.sa.is_tunnel())
+    }
+
+    /// Checks ESP, which is at `range` in the packet, and decrypts it.
+    fn open_esp(
+        &self,
+        simd: &Simd,
+        association: &Association<dyn EspTransform>,
+        range: Range<usize>,
+        packet: &mut [u8],
+    ) -> Result<EspOpened, CryptoStatus> {
+        const SYNTAX: CryptoStatus = CryptoStatus::InvalidPacketSyntax;
+        let start = range.start;
+        let esp = packet.get_mut(range).ok_or(SYNTAX)?;
+        let (spi, low) = esp::header(esp).ok_or(SYNTAX)?;
+        if spi != association.spi {
+            return Err(CryptoStatus::InvalidProtocol);
+        }
+        let transform = &*association.transform;
+        let body = esp::body(esp.len(), transform).map_err(|_| SYNTAX)?;
+        let fields = esp::split(esp, transform).map_err(|_| SYNTAX)?;
+        let sequence = association.inbound(low);
         transform.open(simd, fields, sequence).map_err(|_| {
-            if sa.is_tunnel() {
+            if self.sa.is_tunnel() {
                 CryptoStatus::TunnelEspAuthFailed
             } else {
                 CryptoStatus::TransportEspAuthFailed
             }
         })?;
-        sa.sequence.seen(sequence.number);
-        sa.touch();
-
+        association.sequence.seen(sequence.number);
         // Authentic, so the sender made it wrong.
-        let body = esp.get(range.clone());
-        let trailer = body
-            .and_then(esp::trailer)
-            .ok_or(CryptoStatus::InvalidPacketSyntax)?;
-        sa.learn_mode(matches!(trailer.next_header, packet::IPV4 | packet::IPV6));
-        let volume = sa
-            .tally
-            .bytes()
-            .saturating_add(self.counters.bytes)
-            .saturating_add(range.len() as u64);
-        let start = range.start.saturating_add(headers.offset);
-        Ok(Opened {
-            body: start..start.saturating_add(range.len()),
+        let plain = esp.get(body.clone()).ok_or(SYNTAX)?;
+        let trailer = esp::trailer(plain).ok_or(SYNTAX)?;
+        let payload = esp::payload(plain, trailer).ok_or(SYNTAX)?;
+        let start = start.saturating_add(body.start);
+        Ok(EspOpened {
+            number: sequence.number,
             trailer,
-            sa_delete_request: sa.wants_deletion(sequence.number, volume),
+            payload: start..start.saturating_add(payload.end),
+            bytes: body.len(),
         })
     }
 }

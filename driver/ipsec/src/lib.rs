@@ -40,6 +40,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod ah;
 mod counters;
 mod engine;
 mod esn;

@@ -5,12 +5,14 @@ use core::ops::Range;
 use ipsec_crypto::Simd;
 use sa_table::Ref;
 
+use crate::ah::{self, Place};
 use crate::counters::{Counters, SaCounters};
 use crate::engine::Engine;
-use crate::esp::{self, transform::Sequence};
+use crate::esp;
+use crate::esp::transform::{EspTransform, Sequence};
 use crate::packet::{self, Headers};
-use crate::sa::params::{Direction, Operation};
-use crate::sa::{Sa, SaHandle};
+use crate::sa::params::Direction;
+use crate::sa::{Association, Sa, SaHandle};
 use crate::verdict::Trailer;
 
 /// The out-of-band data of a packet to send.
@@ -130,7 +132,8 @@ impl<'a> OutboundBurst<'a> {
         }
     }
 
-    /// Encrypts one packet in place, writes its IV and its ICV. With an SA for the transport
+    /// Encrypts one packet in place, writes its IV and its ICV; of a bundle first ESP, then AH
+    /// over the result. With an SA for the transport
     /// and one for the tunnel: first inside the tunnel, then the tunnel.
     ///
     /// `packet` begins with the IP header and is contiguous; what comes after the IP
@@ -176,14 +179,23 @@ impl<'a> OutboundBurst<'a> {
             _ => Err(error),
         })?;
         // The last reasons to refuse, before anything is written.
-        let number = current.number(&outside)?;
-        within.seal(self.simd, &inside, packet)?;
-        current.seal_as(self.simd, &outside, number, packet)
+        let numbers = current.numbers(&outside)?;
+        let numbers_within = within.numbers(&inside)?;
+        within.seal_as(self.simd, &inside, numbers_within, packet)?;
+        current.seal_as(self.simd, &outside, numbers, packet)
     }
 }
 
-/// Where one SA's ESP is in a packet. Offsets count from the start of the packet.
+/// Where one SA's headers are in a packet. Offsets count from the start of the packet, but
+/// for those in [`Place`], which count from the start of `ip`.
 struct Portion {
+    ip: Range<usize>,
+    ah: Option<Place>,
+    esp: Option<EspPlace>,
+}
+
+/// Where ESP is.
+struct EspPlace {
     /// The sequence number's low half.
     low: u32,
     /// From the SPI to the ICV.
@@ -194,52 +206,77 @@ struct Portion {
 }
 
 impl Portion {
-    /// Finds it behind the IP header at the start of `ip`, and checks that it is the SA's.
+    /// Finds them behind the IP header at the start of `ip`, and checks that they are the
+    /// SA's.
     fn find(sa: &Sa, packet: &[u8], ip: Range<usize>) -> Result<Self, SendError> {
         let start = ip.start;
-        let ip = packet.get(ip).ok_or(SendError::LengthMismatch)?;
-        let headers = Headers::parse(ip).map_err(|_| SendError::Malformed)?;
+        let bytes = packet.get(ip.clone()).ok_or(SendError::LengthMismatch)?;
+        let headers = Headers::parse(bytes).map_err(|_| SendError::Malformed)?;
         if headers.fragment {
             return Err(SendError::Fragment);
         }
         if headers.truncated {
             return Err(SendError::LengthMismatch);
         }
-        if headers.protocol != packet::ESP || sa.operation != Operation::Esp {
-            return Err(SendError::HeaderMismatch);
+        let (mut protocol, mut payload) = (headers.protocol, headers.offset..headers.end);
+        let mut place = None;
+        if let Some(ah) = &sa.ah {
+            if protocol != packet::AH {
+                return Err(SendError::HeaderMismatch);
+            }
+            let found = Place::find(bytes, &headers, &*ah.transform)
+                .map_err(|_| SendError::LengthMismatch)?;
+            if found.spi != ah.spi {
+                return Err(SendError::SpiMismatch);
+            }
+            found
+                .authenticated(bytes, &mut |_| {})
+                .map_err(|_| SendError::Malformed)?;
+            (protocol, payload) = (found.next_header, found.payload.clone());
+            place = Some(found);
         }
-        let esp = ip
-            .get(headers.offset..headers.end)
-            .ok_or(SendError::LengthMismatch)?;
-        let (spi, low) = esp::header(esp).ok_or(SendError::LengthMismatch)?;
-        if spi != sa.spi {
-            return Err(SendError::SpiMismatch);
+        let mut esp_place = None;
+        if let Some(esp) = &sa.esp {
+            if protocol != packet::ESP {
+                return Err(SendError::HeaderMismatch);
+            }
+            let bytes = bytes
+                .get(payload.clone())
+                .ok_or(SendError::LengthMismatch)?;
+            esp_place = Some(EspPlace::find(
+                esp,
+                bytes,
+                start.saturating_add(payload.start),
+            )?);
         }
-        let body = esp::body(esp.len(), &*sa.transform).map_err(|_| SendError::LengthMismatch)?;
-        let trailer = esp
-            .get(body.clone())
-            .and_then(esp::trailer)
-            .ok_or(SendError::TrailerMismatch)?;
-        let esp = shifted(&(headers.offset..headers.end), start);
         Ok(Self {
-            low,
-            body: shifted(&body, esp.start),
-            esp,
-            trailer,
+            ip: shifted(&(0..headers.end), start),
+            ah: place,
+            esp: esp_place,
         })
     }
 
     /// Compares it with the out-of-band data: [`SendError::HeaderMismatch`] if that is about
-    /// another header.
+    /// other headers.
     fn check(&self, request: &SendRequest) -> Result<(), SendError> {
-        if usize::from(request.esp_header_offset).saturating_mul(4) != self.esp.start {
+        let told = |offset: u8| usize::from(offset).saturating_mul(4);
+        if let Some(ah) = &self.ah {
+            let offset = ah.icv.start.saturating_sub(ah::HEADER);
+            if told(request.ah_header_offset) != self.ip.start.saturating_add(offset) {
+                return Err(SendError::HeaderMismatch);
+            }
+        }
+        let Some(esp) = &self.esp else {
+            return Ok(());
+        };
+        if told(request.esp_header_offset) != esp.esp.start {
             return Err(SendError::HeaderMismatch);
         }
         let told = Trailer {
             next_header: request.next_header,
             pad_length: request.pad_length,
         };
-        if told != self.trailer {
+        if told != esp.trailer {
             return Err(SendError::TrailerMismatch);
         }
         Ok(())
@@ -247,10 +284,48 @@ impl Portion {
 
     /// The packet in this tunnel.
     fn tunnelled(&self, packet: &[u8]) -> Result<Range<usize>, SendError> {
-        let body = packet.get(self.body.clone());
-        let payload = body.and_then(|body| esp::tunnelled(body, self.trailer));
-        let payload = payload.ok_or(SendError::HeaderMismatch)?;
-        Ok(shifted(&payload, self.body.start))
+        let (payload, next_header) = match (&self.esp, &self.ah) {
+            (Some(esp), _) => {
+                let body = packet.get(esp.body.clone());
+                let payload = body.and_then(|body| esp::payload(body, esp.trailer));
+                let payload = payload.ok_or(SendError::TrailerMismatch)?;
+                (shifted(&payload, esp.body.start), esp.trailer.next_header)
+            }
+            (None, Some(ah)) => (shifted(&ah.payload, self.ip.start), ah.next_header),
+            (None, None) => return Err(SendError::HeaderMismatch),
+        };
+        let bytes = packet.get(payload.clone()).unwrap_or_default();
+        if packet::tunnelled(next_header, bytes) {
+            Ok(payload)
+        } else {
+            Err(SendError::HeaderMismatch)
+        }
+    }
+}
+
+impl EspPlace {
+    /// `bytes` are all of ESP, at `start` in the packet.
+    fn find(
+        esp: &Association<dyn EspTransform>,
+        bytes: &[u8],
+        start: usize,
+    ) -> Result<Self, SendError> {
+        let (spi, low) = esp::header(bytes).ok_or(SendError::LengthMismatch)?;
+        if spi != esp.spi {
+            return Err(SendError::SpiMismatch);
+        }
+        let body =
+            esp::body(bytes.len(), &*esp.transform).map_err(|_| SendError::LengthMismatch)?;
+        let trailer = bytes
+            .get(body.clone())
+            .and_then(esp::trailer)
+            .ok_or(SendError::TrailerMismatch)?;
+        Ok(Self {
+            low,
+            esp: shifted(&(0..bytes.len()), start),
+            body: shifted(&body, start),
+            trailer,
+        })
     }
 }
 
@@ -258,12 +333,22 @@ fn shifted(range: &Range<usize>, by: usize) -> Range<usize> {
     range.start.saturating_add(by)..range.end.saturating_add(by)
 }
 
+/// The sequence numbers of a packet.
+struct Numbers {
+    esp: Option<Sequence>,
+    ah: Option<Sequence>,
+}
+
 impl Current<'_> {
-    fn number(&self, portion: &Portion) -> Result<u64, SendError> {
-        self.sa
-            .sequence
-            .outbound(portion.low)
-            .map_err(|_| SendError::SequenceExhausted)
+    fn numbers(&self, portion: &Portion) -> Result<Numbers, SendError> {
+        let esp = self.sa.esp.as_ref().zip(portion.esp.as_ref());
+        let ah = self.sa.ah.as_ref().zip(portion.ah.as_ref());
+        let esp = esp.map(|(esp, place)| esp.outbound(place.low)).transpose();
+        let ah = ah.map(|(ah, place)| ah.outbound(place.low)).transpose();
+        Ok(Numbers {
+            esp: esp.map_err(|_| SendError::SequenceExhausted)?,
+            ah: ah.map_err(|_| SendError::SequenceExhausted)?,
+        })
     }
 
     fn seal(
@@ -272,31 +357,43 @@ impl Current<'_> {
         portion: &Portion,
         packet: &mut [u8],
     ) -> Result<u64, SendError> {
-        let number = self.number(portion)?;
-        self.seal_as(simd, portion, number, packet)
+        let numbers = self.numbers(portion)?;
+        self.seal_as(simd, portion, numbers, packet)
     }
 
-    /// Seals with this 64-bit sequence number. Returns the bytes of the body.
+    /// Seals with these sequence numbers: first ESP, then AH over the result. Returns the
+    /// bytes of the body, or of what AH carries.
     fn seal_as(
         &mut self,
         simd: &Simd,
         portion: &Portion,
-        number: u64,
+        numbers: Numbers,
         packet: &mut [u8],
     ) -> Result<u64, SendError> {
-        let transform = &*self.sa.transform;
-        let sequence = Sequence {
-            number,
-            extended: self.sa.sequence.extended(),
-        };
-        let esp = packet
-            .get_mut(portion.esp.clone())
-            .ok_or(SendError::LengthMismatch)?;
-        let fields = esp::split(esp, transform).map_err(|_| SendError::LengthMismatch)?;
-        let bytes = fields.body.len() as u64;
-        transform
-            .seal(simd, fields, sequence)
-            .map_err(|_| SendError::LengthMismatch)?;
+        let mut bytes = 0;
+        if let (Some(esp), Some(place), Some(number)) = (&self.sa.esp, &portion.esp, numbers.esp) {
+            let transform = &*esp.transform;
+            let esp = packet
+                .get_mut(place.esp.clone())
+                .ok_or(SendError::LengthMismatch)?;
+            let fields = esp::split(esp, transform).map_err(|_| SendError::LengthMismatch)?;
+            bytes = fields.body.len();
+            transform
+                .seal(simd, fields, number)
+                .map_err(|_| SendError::LengthMismatch)?;
+        }
+        if let (Some(ah), Some(place), Some(number)) = (&self.sa.ah, &portion.ah, numbers.ah) {
+            let ip = packet
+                .get_mut(portion.ip.clone())
+                .ok_or(SendError::LengthMismatch)?;
+            ah.transform
+                .seal(simd, place, ip, number)
+                .map_err(|_| SendError::Malformed)?;
+            if portion.esp.is_none() {
+                bytes = place.payload.len();
+            }
+        }
+        let bytes = bytes as u64;
         self.counters.packets = self.counters.packets.saturating_add(1);
         self.counters.bytes = self.counters.bytes.saturating_add(bytes);
         Ok(bytes)

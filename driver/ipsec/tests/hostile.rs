@@ -166,7 +166,7 @@ fn a_trailer_that_cannot_be() {
     assert_eq!(packet, frame.bytes);
 }
 
-/// An SA for ESP, and a packet with AH (or the other way round, once there is AH).
+/// An SA for ESP, and a packet with AH.
 #[test]
 fn ah_on_an_esp_sa_is_the_wrong_protocol() {
     let sa = sa_for(Ip::V4);

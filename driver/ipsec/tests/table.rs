@@ -126,17 +126,6 @@ fn what_is_not_advertised_is_refused() {
     let engine = engine(4);
     let capabilities = engine.capabilities();
     let sa = Sa::separate(EncryptionAlgorithm::Null, AuthenticationAlgorithm::Sha1);
-    let ah = SecurityAssociation {
-        operation: Operation::Ah,
-        encryption: None,
-        ..sa.association()
-    };
-    assert!(!capabilities.ah && !capabilities.ah_esp_combined);
-    assert_eq!(add(&engine, &[ah]), Err(AddError::NotSupported));
-    assert_eq!(
-        add(&engine, &[sa.association(), ah]),
-        Err(AddError::NotSupported)
-    );
     assert!(capabilities.udp_esp.is_empty());
     for udp_encapsulation in [
         UdpEncapsulation::Transport,

@@ -15,7 +15,6 @@ use core::ops::Range;
 
 use transform::{EspTransform, Fields};
 
-use crate::packet;
 use crate::verdict::Trailer;
 
 /// SPI and sequence number.
@@ -80,24 +79,17 @@ pub(crate) fn trailer(body: &[u8]) -> Option<Trailer> {
     })
 }
 
-/// Where in a body in plain text the packet of the tunnel is. `None` if this is not tunnel
-/// mode, or the next header names another IP version than the packet.
-pub(crate) fn tunnelled(body: &[u8], trailer: Trailer) -> Option<Range<usize>> {
-    let version = match trailer.next_header {
-        packet::IPV4 => 4,
-        packet::IPV6 => 6,
-        _ => return None,
-    };
+/// Where in a body in plain text the payload is.
+pub(crate) fn payload(body: &[u8], trailer: Trailer) -> Option<Range<usize>> {
     let end = body
         .len()
         .checked_sub(TRAILER)?
         .checked_sub(trailer.pad_length.into())?;
-    let first = body.get(..end)?.first()?;
-    (first >> 4 == version).then_some(0..end)
+    Some(0..end)
 }
 
 /// Fills a field; what does not fit is left out.
-fn put(field: &mut [u8], bytes: &[u8]) {
+pub(crate) fn put(field: &mut [u8], bytes: &[u8]) {
     for (to, from) in field.iter_mut().zip(bytes) {
         *to = *from;
     }

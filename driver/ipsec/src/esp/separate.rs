@@ -132,3 +132,33 @@ impl<C: Cipher, H: IpsecHash> EspTransform for Separate<C, H> {
         self.cipher.decrypt(simd, fields.iv, fields.body)
     }
 }
+
+/// A cipher alone, for ESP within AH: that authenticates the packet.
+pub(crate) struct EncryptionOnly<C>(pub C);
+
+impl<C: Cipher> EspTransform for EncryptionOnly<C> {
+    fn iv_bytes(&self) -> usize {
+        C::IV
+    }
+
+    fn icv_bytes(&self) -> usize {
+        0
+    }
+
+    fn alignment(&self) -> usize {
+        C::ALIGNMENT
+    }
+
+    fn volume_limit(&self) -> u64 {
+        C::VOLUME_LIMIT
+    }
+
+    fn seal(&self, simd: &Simd, fields: Fields<'_>, sequence: Sequence) -> Result<(), Refused> {
+        self.0
+            .encrypt(simd, sequence.number, fields.iv, fields.body)
+    }
+
+    fn open(&self, simd: &Simd, fields: Fields<'_>, _: Sequence) -> Result<(), Refused> {
+        self.0.decrypt(simd, fields.iv, fields.body)
+    }
+}

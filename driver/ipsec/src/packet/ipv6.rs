@@ -2,12 +2,12 @@
 
 use super::{Address, Headers, NotIp};
 
-const FIXED: usize = 40;
+pub(crate) const FIXED: usize = 40;
 
-const HOP_BY_HOP: u8 = 0;
-const ROUTING: u8 = 43;
+pub(crate) const HOP_BY_HOP: u8 = 0;
+pub(crate) const ROUTING: u8 = 43;
 const FRAGMENT: u8 = 44;
-const DESTINATION: u8 = 60;
+pub(crate) const DESTINATION: u8 = 60;
 const MOBILITY: u8 = 135;
 const HOST_IDENTITY: u8 = 139;
 const SHIM6: u8 = 140;

@@ -4,6 +4,10 @@
 mod ipv4;
 mod ipv6;
 
+pub(crate) use ipv6::{
+    DESTINATION as IPV6_DESTINATION, FIXED as IPV6_FIXED, HOP_BY_HOP, ROUTING as IPV6_ROUTING,
+};
+
 /// IP protocol number of an IPv4 packet, in a tunnel.
 pub(crate) const IPV4: u8 = 4;
 /// IP protocol number of an IPv6 packet, in a tunnel.
@@ -20,6 +24,12 @@ pub enum Address {
     V4([u8; 4]),
     /// IPv6.
     V6([u8; 16]),
+}
+
+impl Address {
+    pub(crate) const fn is_v6(&self) -> bool {
+        matches!(self, Self::V6(_))
+    }
 }
 
 /// What the headers of a packet say.
@@ -52,4 +62,19 @@ impl Headers {
             _ => Err(NotIp),
         }
     }
+}
+
+/// Whether this next header says tunnel mode.
+pub(crate) const fn is_tunnel(next_header: u8) -> bool {
+    matches!(next_header, IPV4 | IPV6)
+}
+
+/// Whether `payload` is the packet of the IP version that the next header before it names.
+pub(crate) fn tunnelled(next_header: u8, payload: &[u8]) -> bool {
+    let version = match next_header {
+        IPV4 => 4,
+        IPV6 => 6,
+        _ => return false,
+    };
+    payload.first().is_some_and(|first| first >> 4 == version)
 }

@@ -53,7 +53,7 @@ impl Selector {
             _ => return None,
         };
         Some(Fit {
-            operation: sa.operation == self.operation,
+            operation: sa.operation() == self.operation,
             destination,
             source,
         })

@@ -11,9 +11,10 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use sa_table::{Handle, Keyed, MAX_KEYS};
 
+use crate::ah::transform::AhTransform;
 use crate::counters::{SaCounters, SaTally};
-use crate::esn::SequenceTracker;
-use crate::esp::transform::EspTransform;
+use crate::esn::{Exhausted, SequenceTracker};
+use crate::esp::transform::{EspTransform, Sequence};
 use params::{Direction, Endpoints, Operation};
 
 pub(crate) use select::build;
@@ -69,18 +70,12 @@ pub enum UpdateError {
     Backwards,
 }
 
-/// One offloaded SA.
-///
-/// It holds one association. A bundle (ESP and AH) will hold a second one, found by a
-/// second key of the table.
+/// One offloaded SA: ESP, AH, or the bundle of both, ESP within AH.
 pub(crate) struct Sa {
     pub direction: Direction,
     pub endpoints: Endpoints,
-    pub operation: Operation,
-    pub spi: u32,
-    pub sequence: SequenceTracker,
-    /// Chosen once, here, so that packets need not ask for the algorithm.
-    pub transform: Box<dyn EspTransform>,
+    pub esp: Option<Association<dyn EspTransform>>,
+    pub ah: Option<Association<dyn AhTransform>>,
     pub tally: SaTally,
     /// The last authentic packet was in tunnel mode: what is known of the mode of a packet
     /// whose trailer cannot be read.
@@ -91,13 +86,49 @@ pub(crate) struct Sa {
     displaced: AtomicBool,
 }
 
+/// One protocol of an SA.
+pub(crate) struct Association<T: ?Sized> {
+    pub spi: u32,
+    pub sequence: SequenceTracker,
+    /// Chosen once, so that packets need not ask for the algorithm.
+    pub transform: Box<T>,
+}
+
+impl<T: ?Sized> Association<T> {
+    /// The number of a packet to be sent.
+    pub(crate) fn outbound(&self, low: u32) -> Result<Sequence, Exhausted> {
+        Ok(Sequence {
+            number: self.sequence.outbound(low)?,
+            extended: self.sequence.extended(),
+        })
+    }
+
+    /// The number that a received packet most likely has.
+    pub(crate) fn inbound(&self, low: u32) -> Sequence {
+        Sequence {
+            number: self.sequence.inbound(low),
+            extended: self.sequence.extended(),
+        }
+    }
+
+    /// Whether only a sixteenth of the sequence numbers is left after this one.
+    fn nearly_exhausted(&self, number: u64) -> bool {
+        let left = if self.sequence.extended() {
+            !number >> 32
+        } else {
+            u64::from(u32::MAX).saturating_sub(number)
+        };
+        left < SEQUENCE_RESERVE
+    }
+}
+
 impl fmt::Debug for Sa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sa")
             .field("direction", &self.direction)
             .field("endpoints", &self.endpoints)
-            .field("operation", &self.operation)
-            .field("spi", &self.spi)
+            .field("operation", &self.operation())
+            .field("spi", &self.spi())
             .finish_non_exhaustive()
     }
 }
@@ -143,23 +174,49 @@ impl Sa {
     /// Whether the transport should replace this SA: its sequence numbers or the volume
     /// that its cipher may protect come to an end, or its place is needed.
     #[inline]
-    pub(crate) fn wants_deletion(&self, sequence: u64, bytes: u64) -> bool {
-        let left = if self.sequence.extended() {
-            !sequence >> 32
-        } else {
-            u64::from(u32::MAX).saturating_sub(sequence)
-        };
-        left < SEQUENCE_RESERVE
-            || bytes >= self.transform.volume_limit()
+    pub(crate) fn wants_deletion(&self, esp: Option<u64>, ah: Option<u64>, bytes: u64) -> bool {
+        let esp = self.esp.as_ref().zip(esp).is_some_and(|(esp, number)| {
+            esp.nearly_exhausted(number) || bytes >= esp.transform.volume_limit()
+        });
+        let ah = self.ah.as_ref().zip(ah);
+        esp || ah.is_some_and(|(ah, number)| ah.nearly_exhausted(number))
             || self.displaced.load(Ordering::Relaxed)
+    }
+
+    /// The outermost protocol: what a packet of the SA shows first.
+    pub(crate) fn operation(&self) -> Operation {
+        match self.ah {
+            Some(_) => Operation::Ah,
+            None => Operation::Esp,
+        }
+    }
+
+    /// The SPI of the outermost protocol.
+    pub(crate) fn spi(&self) -> u32 {
+        let ah = self.ah.as_ref().map(|ah| ah.spi);
+        let esp = self.esp.as_ref().map(|esp| esp.spi);
+        ah.or(esp).unwrap_or(0)
+    }
+
+    /// SPI and sequence numbers of one of its protocols.
+    pub(crate) fn association(&self, operation: Operation) -> Option<(u32, &SequenceTracker)> {
+        match operation {
+            Operation::Esp => self.esp.as_ref().map(|esp| (esp.spi, &esp.sequence)),
+            Operation::Ah => self.ah.as_ref().map(|ah| (ah.spi, &ah.sequence)),
+        }
     }
 }
 
 impl Keyed for Sa {
-    /// Received packets find their SA by SPI; sent ones bring the handle.
+    /// Received packets find their SA by SPI, that of a bundle by either, so that one of its
+    /// protocols alone is reported as a mismatch; sent ones bring the handle.
     fn keys(&self) -> [Option<u32>; MAX_KEYS] {
         match self.direction {
-            Direction::Inbound => [Some(self.spi), None],
+            Direction::Inbound => {
+                let ah = self.ah.as_ref().map(|ah| ah.spi);
+                let esp = self.esp.as_ref().map(|esp| esp.spi);
+                [ah, esp.filter(|esp| ah != Some(*esp))]
+            }
             Direction::Outbound => [None, None],
         }
     }

@@ -12,12 +12,15 @@ use super::params::{
     Algorithm, AuthenticationAlgorithm, EncryptionAlgorithm, Operation, SaParams,
     SecurityAssociation, UdpEncapsulation,
 };
-use super::{AddError, Sa};
+use super::{AddError, Association, Sa};
+use crate::ah;
+use crate::ah::hmac::HmacTransform;
+use crate::ah::transform::AhTransform;
 use crate::counters::SaTally;
 use crate::esn::SequenceTracker;
 use crate::esp::gcm::{GcmTransform, IcvLength};
 use crate::esp::gmac::GmacTransform;
-use crate::esp::separate::{Cipher, Null, Separate};
+use crate::esp::separate::{Cipher, EncryptionOnly, Null, Separate};
 use crate::esp::transform::{EspTransform, boxed};
 use crate::hmac::{self, IpsecHash};
 
@@ -27,39 +30,97 @@ pub(crate) fn build(
     params: &SaParams<'_>,
     legacy_algorithms: bool,
 ) -> Result<Sa, AddError> {
-    let association = match params.associations {
-        [association] => association,
-        // The only documented combination: ESP, then AH over the result.
+    // ESP, then AH over the result, is the only documented combination.
+    let (esp, ah) = match params.associations {
+        [one] if one.operation == Operation::Esp => (Some(one), None),
+        [one] => (None, Some(one)),
         [esp, ah] if esp.operation == Operation::Esp && ah.operation == Operation::Ah => {
-            check_spi(esp)?;
-            check_spi(ah)?;
-            return Err(AddError::NotSupported);
+            (Some(esp), Some(ah))
         }
         _ => return Err(AddError::InvalidParameter),
     };
-    check_spi(association)?;
-    let transform = match association.operation {
-        Operation::Esp => esp_transform(simd, association, legacy_algorithms)?,
-        Operation::Ah => return Err(AddError::NotSupported),
-    };
+    params.associations.iter().try_for_each(check_spi)?;
     if params.udp_encapsulation != UdpEncapsulation::None {
         return Err(AddError::NotSupported);
     }
     Ok(Sa {
         direction: params.direction,
         endpoints: params.endpoints,
-        operation: association.operation,
+        esp: esp
+            .map(|esp| {
+                let transform = esp_transform(simd, esp, ah.is_some(), legacy_algorithms)?;
+                Ok(associated(esp, transform))
+            })
+            .transpose()?,
+        ah: ah
+            .map(|ah| Ok(associated(ah, ah_transform(simd, ah, legacy_algorithms)?)))
+            .transpose()?,
+        tally: SaTally::default(),
+        tunnel: AtomicBool::new(false),
+        used: AtomicBool::new(true),
+        displaced: AtomicBool::new(false),
+    })
+}
+
+fn associated<T: ?Sized>(
+    association: &SecurityAssociation<'_>,
+    transform: Box<T>,
+) -> Association<T> {
+    Association {
         spi: association.spi,
         sequence: SequenceTracker::new(
             association.extended_sequence_numbers,
             association.sequence_number_high,
         ),
         transform,
-        tally: SaTally::default(),
-        tunnel: AtomicBool::new(false),
-        used: AtomicBool::new(true),
-        displaced: AtomicBool::new(false),
-    })
+    }
+}
+
+/// AH "will not have an encryption algorithm" (page of IPSEC_OFFLOAD_V2_SECURITY_ASSOCIATION).
+fn ah_transform(
+    simd: &Simd,
+    association: &SecurityAssociation<'_>,
+    legacy_algorithms: bool,
+) -> Result<Box<dyn AhTransform>, AddError> {
+    let (None, Some(authentication)) = (association.encryption, association.authentication) else {
+        return Err(AddError::InvalidParameter);
+    };
+    match authentication.identifier {
+        AuthenticationAlgorithm::Md5 if !legacy_algorithms => Err(AddError::NotSupported),
+        AuthenticationAlgorithm::Md5 => ah_hmac::<Md5>(simd, &authentication),
+        AuthenticationAlgorithm::Sha1 => ah_hmac::<Sha1>(simd, &authentication),
+        AuthenticationAlgorithm::Sha256 => ah_hmac::<Sha256>(simd, &authentication),
+        AuthenticationAlgorithm::AesGmac128 => ah_gmac::<Aes128>(simd, &authentication),
+        AuthenticationAlgorithm::AesGmac192 => ah_gmac::<Aes192>(simd, &authentication),
+        AuthenticationAlgorithm::AesGmac256 => ah_gmac::<Aes256>(simd, &authentication),
+    }
+}
+
+fn ah_hmac<H: IpsecHash>(
+    simd: &Simd,
+    authentication: &Algorithm<'_, AuthenticationAlgorithm>,
+) -> Result<Box<dyn AhTransform>, AddError> {
+    let hmac =
+        hmac::keyed::<H>(simd, authentication.key).map_err(|_| AddError::InvalidParameter)?;
+    ah::transform::boxed(HmacTransform(hmac)).map_err(|_| AddError::Resources)
+}
+
+fn ah_gmac<C: BlockCipher>(
+    simd: &Simd,
+    authentication: &Algorithm<'_, AuthenticationAlgorithm>,
+) -> Result<Box<dyn AhTransform>, AddError> {
+    check_gmac(authentication)?;
+    let transform = ah::gmac::GmacTransform::<C>::new(simd, authentication.key)
+        .map_err(|_| AddError::InvalidParameter)?;
+    ah::transform::boxed(transform).map_err(|_| AddError::Resources)
+}
+
+/// RFC 4543 section 3.4 has one length of ICV; who names it must mean that.
+fn check_gmac(authentication: &Algorithm<'_, AuthenticationAlgorithm>) -> Result<(), AddError> {
+    match authentication.additional_info {
+        0 | 16 => Ok(()),
+        _ => Err(AddError::InvalidParameter),
+    }
 }
 
 /// RFC 4303 section 2.1: zero is never on the wire.
@@ -73,6 +134,7 @@ fn check_spi(association: &SecurityAssociation<'_>) -> Result<(), AddError> {
 fn esp_transform(
     simd: &Simd,
     association: &SecurityAssociation<'_>,
+    within_ah: bool,
     legacy_algorithms: bool,
 ) -> Result<Box<dyn EspTransform>, AddError> {
     // An association "can have an authentication algorithm, an encryption algorithm, or both"
@@ -89,11 +151,18 @@ fn esp_transform(
         EncryptionAlgorithm::AesGcm256 => return gcm::<Aes256>(simd, &encryption),
         _ => {}
     }
-    // A packet must be authenticated (requirements and restrictions that apply to IPsec
-    // offloads).
-    let authentication = association
-        .authentication
-        .ok_or(AddError::InvalidParameter)?;
+    let legacy = matches!(
+        identifier,
+        EncryptionAlgorithm::DesCbc | EncryptionAlgorithm::TripleDesCbc
+    );
+    // A packet must be authenticated, by ESP or by AH (requirements and restrictions that
+    // apply to IPsec offloads).
+    let authentication = match association.authentication {
+        Some(authentication) => authentication,
+        None if !within_ah => return Err(AddError::InvalidParameter),
+        None if legacy && !legacy_algorithms => return Err(AddError::NotSupported),
+        None => return encryption_only(simd, &encryption),
+    };
     let keys = Keys {
         simd,
         encryption: encryption.key,
@@ -101,15 +170,35 @@ fn esp_transform(
         legacy_algorithms,
     };
     match identifier {
-        EncryptionAlgorithm::DesCbc | EncryptionAlgorithm::TripleDesCbc if !legacy_algorithms => {
-            Err(AddError::NotSupported)
-        }
+        _ if legacy && !legacy_algorithms => Err(AddError::NotSupported),
         EncryptionAlgorithm::DesCbc => keys.cbc::<Des>(),
         EncryptionAlgorithm::TripleDesCbc => keys.cbc::<TripleDes>(),
         EncryptionAlgorithm::AesCbc128 => keys.cbc::<Aes128>(),
         EncryptionAlgorithm::AesCbc192 => keys.cbc::<Aes192>(),
         EncryptionAlgorithm::AesCbc256 => keys.cbc::<Aes256>(),
         _ => keys.null(),
+    }
+}
+
+/// ESP that leaves authentication to the AH around it.
+fn encryption_only(
+    simd: &Simd,
+    encryption: &Algorithm<'_, EncryptionAlgorithm>,
+) -> Result<Box<dyn EspTransform>, AddError> {
+    fn cbc<C: CbcCipher>(simd: &Simd, key: &[u8]) -> Result<Box<dyn EspTransform>, AddError> {
+        let cipher = Cbc::<C>::new(simd, key).map_err(|_| AddError::InvalidParameter)?;
+        boxed(EncryptionOnly(cipher)).map_err(|_| AddError::Resources)
+    }
+    match encryption.identifier {
+        EncryptionAlgorithm::DesCbc => cbc::<Des>(simd, encryption.key),
+        EncryptionAlgorithm::TripleDesCbc => cbc::<TripleDes>(simd, encryption.key),
+        EncryptionAlgorithm::AesCbc128 => cbc::<Aes128>(simd, encryption.key),
+        EncryptionAlgorithm::AesCbc192 => cbc::<Aes192>(simd, encryption.key),
+        EncryptionAlgorithm::AesCbc256 => cbc::<Aes256>(simd, encryption.key),
+        _ if encryption.key.is_empty() => {
+            boxed(EncryptionOnly(Null)).map_err(|_| AddError::Resources)
+        }
+        _ => Err(AddError::InvalidParameter),
     }
 }
 
@@ -166,10 +255,7 @@ impl Keys<'_> {
 
     fn gmac<C: BlockCipher>(&self) -> Result<Box<dyn EspTransform>, AddError> {
         self.no_key()?;
-        // RFC 4543 section 3.4 has one length of ICV; who names it must mean that.
-        if !matches!(self.authentication.additional_info, 0 | 16) {
-            return Err(AddError::InvalidParameter);
-        }
+        check_gmac(self.authentication)?;
         let transform = GmacTransform::<C>::new(self.simd, self.authentication.key)
             .map_err(|_| AddError::InvalidParameter)?;
         boxed(transform).map_err(|_| AddError::Resources)
