@@ -299,9 +299,9 @@ fn encapsulation(v4: u32, v6: u32, kind: u32) -> Vec<u8> {
 }
 
 /// Esp and IPv6Supported, as NDIS tracks them.
-fn current(port: &SwitchPort) -> (u8, u8) {
+fn current(port: &SwitchPort) -> (u8, u8, u8) {
     let offload = port.adapter.offloads().current().unwrap().ipsec_v2();
-    (offload.Esp, offload.IPv6Supported)
+    (offload.Ah, offload.Esp, offload.IPv6Supported)
 }
 
 #[test]
@@ -314,58 +314,58 @@ fn offload_settings_are_what_ndis_is_told() {
         let switch = Switch::new(version);
         let port = switch.port();
         let mut indications = port.adapter.offloads().indications();
-        assert_eq!(current(&port), (1, 1));
+        assert_eq!(current(&port), (1, 1, 1));
         for (oid, data, expected) in [
             (
                 OID_OFFLOAD_ENCAPSULATION,
                 encapsulation(ON, ON, ETHERNET),
-                (1, 1),
+                (1, 1, 1),
             ),
             (
                 OID_OFFLOAD_ENCAPSULATION,
                 encapsulation(SAME, OFF, ETHERNET),
-                (1, 0),
+                (1, 1, 0),
             ),
             (
                 OID_OFFLOAD_ENCAPSULATION,
                 encapsulation(SAME, ON, ETHERNET),
-                (1, 1),
+                (1, 1, 1),
             ),
             // The structure cannot say "IPv6 without IPv4".
             (
                 OID_OFFLOAD_ENCAPSULATION,
                 encapsulation(OFF, SAME, ETHERNET),
-                (0, 0),
+                (0, 0, 0),
             ),
             (
                 OID_OFFLOAD_ENCAPSULATION,
                 encapsulation(ON, ON, ETHERNET),
-                (1, 1),
+                (1, 1, 1),
             ),
             (
                 OID_TCP_OFFLOAD_PARAMETERS,
                 parameters(NDIS_OFFLOAD_PARAMETERS_IPSECV2_DISABLED),
-                (0, 0),
+                (0, 0, 0),
             ),
             (
                 OID_TCP_OFFLOAD_PARAMETERS,
                 parameters(NDIS_OFFLOAD_PARAMETERS_NO_CHANGE),
-                (0, 0),
+                (0, 0, 0),
             ),
             (
                 OID_TCP_OFFLOAD_PARAMETERS,
                 parameters(NDIS_OFFLOAD_PARAMETERS_IPSECV2_AH_ENABLED),
-                (0, 0),
+                (1, 0, 1),
             ),
             (
                 OID_TCP_OFFLOAD_PARAMETERS,
                 parameters(NDIS_OFFLOAD_PARAMETERS_IPSECV2_ESP_ENABLED),
-                (1, 1),
+                (0, 1, 1),
             ),
             (
                 OID_TCP_OFFLOAD_PARAMETERS,
                 parameters(NDIS_OFFLOAD_PARAMETERS_IPSECV2_AH_AND_ESP_ENABLED),
-                (1, 1),
+                (1, 1, 1),
             ),
         ] {
             assert_eq!(
@@ -410,7 +410,7 @@ fn offload_settings_are_what_ndis_is_told() {
             assert_eq!(port.set(oid, &data).status, status, "{data:x?}");
             assert_eq!(
                 current(&port),
-                (1, 1),
+                (1, 1, 1),
                 "a refused request changed something"
             );
             assert_eq!(port.adapter.offloads().indications(), indications);
@@ -422,16 +422,19 @@ fn offload_settings_are_what_ndis_is_told() {
 #[test]
 fn the_keyword_decides_what_is_offered() {
     let switch = Switch::new(610);
-    for (value, esp) in [("0", 0), ("1", 0), ("2", 1), ("3", 1)] {
+    for (value, ah, esp) in [("0", 0, 0), ("1", 1, 0), ("2", 0, 1), ("3", 1, 1)] {
         let port = switch.port_with(config().keyword("*IPsecOffloadV2", value));
         let offloads = port.adapter.offloads();
         let default = offloads.default_config().unwrap().ipsec_v2();
-        assert_eq!((default.Esp, default.Tunnel), (esp, esp), "{value}");
-        assert_eq!(default.Encapsulation != 0, esp == 1, "{value}");
+        let (any, both) = (ah | esp, ah & esp);
+        assert_eq!((default.Ah, default.Esp), (ah, esp), "{value}");
+        assert_eq!(default.AhEspCombined, both, "{value}");
+        assert_eq!(default.Tunnel, any, "{value}");
+        assert_eq!(default.Encapsulation != 0, any == 1, "{value}");
         assert_eq!(default.EncryptionAlgorithms != 0, esp == 1, "{value}");
         // The hardware could do it all the same.
         let hardware = offloads.hardware().unwrap().ipsec_v2();
-        assert_eq!((hardware.Esp, hardware.Transport), (1, 1));
+        assert_eq!((hardware.Ah, hardware.Esp, hardware.Transport), (1, 1, 1));
         assert_eq!((hardware.Tunnel, hardware.TransportTunnelCombined), (1, 1));
         assert_eq!(hardware.ExtendedSequenceNumbers, 1);
     }
