@@ -3,7 +3,9 @@
 //! Nothing here says what the driver can do: an SA with any of these is offered
 //! to it, and a refusal is reported with the driver's own status.
 
-use serde::{Deserialize, Serialize};
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize, de::IntoDeserializer, de::value::Error as NameError};
 
 /// Confidentiality algorithms (`IPSEC_OFFLOAD_V2_ENCRYPTION_*`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -38,6 +40,19 @@ pub enum Encryption {
 }
 
 impl Encryption {
+    /// All that the interface names.
+    pub const ALL: [Self; 9] = [
+        Self::Null,
+        Self::DesCbc,
+        Self::TripleDesCbc,
+        Self::AesCbc128,
+        Self::AesCbc192,
+        Self::AesCbc256,
+        Self::AesGcm128,
+        Self::AesGcm192,
+        Self::AesGcm256,
+    ];
+
     /// Bytes of key, without the salt.
     pub fn key_len(self) -> usize {
         match self {
@@ -109,6 +124,16 @@ pub enum Authentication {
 }
 
 impl Authentication {
+    /// All that the interface names.
+    pub const ALL: [Self; 6] = [
+        Self::HmacMd5,
+        Self::HmacSha1,
+        Self::HmacSha256,
+        Self::AesGmac128,
+        Self::AesGmac192,
+        Self::AesGmac256,
+    ];
+
     /// Bytes of key, without the salt.
     pub fn key_len(self) -> usize {
         match self {
@@ -141,4 +166,123 @@ impl Authentication {
             _ => 16,
         }
     }
+}
+
+/// The algorithms of an ESP SA: `aes-gcm-256`, `aes-cbc-128+hmac-sha-256-128`,
+/// `null+aes-gmac-128`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Suite {
+    /// Confidentiality.
+    pub encryption: Encryption,
+    /// Integrity; none beside AES-GCM.
+    pub authentication: Option<Authentication>,
+}
+
+impl Suite {
+    /// Every pair that makes an ESP SA, legacy algorithms included.
+    pub fn all() -> Vec<Self> {
+        let authentications = || {
+            let each = Authentication::ALL.into_iter().map(Some);
+            each.chain([None])
+        };
+        let pairs = Encryption::ALL.into_iter().flat_map(|encryption| {
+            authentications().map(move |authentication| Self {
+                encryption,
+                authentication,
+            })
+        });
+        pairs.filter(|suite| suite.check().is_ok()).collect()
+    }
+
+    /// Whether the two go together: every packet is authenticated, and by one algorithm.
+    /// AES-GMAC has an IV of its own and so stands alone (RFC 4543 section 3).
+    fn check(self) -> Result<(), SuiteError> {
+        match self.authentication {
+            None if !self.encryption.is_gcm() => Err(SuiteError::NoAuthentication),
+            Some(_) if self.encryption.is_gcm() => Err(SuiteError::TwoAuthentications),
+            Some(gmac) if gmac.is_gmac() && self.encryption != Encryption::Null => {
+                Err(SuiteError::Gmac)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Bytes of IV between the ESP header and the payload.
+    pub fn iv_len(self) -> usize {
+        self.encryption.iv_len() + self.authentication.map_or(0, Authentication::iv_len)
+    }
+
+    /// The most bytes that ESP in transport mode adds to a packet; `icv_length` is AES-GCM's.
+    pub fn max_overhead(self, icv_length: usize) -> usize {
+        let icv = self.authentication.map_or(0, Authentication::icv_len);
+        let icv = if self.encryption.is_gcm() {
+            icv_length
+        } else {
+            icv
+        };
+        8 + self.iv_len() + self.encryption.alignment() + 1 + icv
+    }
+
+    /// Whether the IV is the sequence number, and so the whole packet what the SA makes of it.
+    /// Otherwise the sender chooses the IV.
+    pub fn iv_is_sequence(self) -> bool {
+        self.encryption.is_gcm() || self.authentication.is_some_and(Authentication::is_gmac)
+    }
+}
+
+impl From<Encryption> for Suite {
+    fn from(encryption: Encryption) -> Self {
+        Self {
+            encryption,
+            authentication: None,
+        }
+    }
+}
+
+impl fmt::Display for Suite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.encryption.serialize(&mut *f)?;
+        if let Some(authentication) = self.authentication {
+            f.write_str("+")?;
+            authentication.serialize(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Suite {
+    type Err = SuiteError;
+
+    fn from_str(text: &str) -> Result<Self, SuiteError> {
+        let (encryption, authentication) = match text.split_once('+') {
+            Some((encryption, authentication)) => (encryption, Some(authentication)),
+            None => (text, None),
+        };
+        let suite = Self {
+            encryption: named(encryption)?,
+            authentication: authentication.map(named).transpose()?,
+        };
+        suite.check().map(|()| suite)
+    }
+}
+
+fn named<'a, T: Deserialize<'a>>(name: &'a str) -> Result<T, NameError> {
+    T::deserialize(name.into_deserializer())
+}
+
+/// Why a text names no [`Suite`].
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum SuiteError {
+    /// No such algorithm.
+    #[error("{0}")]
+    Name(#[from] NameError),
+    /// A packet must be authenticated (NDIS page "Requirements and Restrictions").
+    #[error("an authentication algorithm is missing, as in aes-cbc-128+hmac-sha-1-96")]
+    NoAuthentication,
+    /// AES-GCM authenticates.
+    #[error("AES-GCM needs no other authentication algorithm")]
+    TwoAuthentications,
+    /// See RFC 4543.
+    #[error("AES-GMAC goes with null encryption only")]
+    Gmac,
 }

@@ -281,7 +281,19 @@ fn endpoints(
 }
 
 fn encryption(key: &EncryptionKey, keys: &mut Vec<u8>) -> IPSEC_OFFLOAD_V2_ALGORITHM_INFO {
-    let identifier = match key.algorithm {
+    let identifier = encryption_identifier(key.algorithm);
+    algorithm(identifier, &key.key, &key.salt, key.icv_len(), keys)
+}
+
+fn authentication(key: &AuthenticationKey, keys: &mut Vec<u8>) -> IPSEC_OFFLOAD_V2_ALGORITHM_INFO {
+    let identifier = authentication_identifier(key.algorithm);
+    let icv_len = if key.algorithm.is_gmac() { 16 } else { 0 };
+    algorithm(identifier, &key.key, &key.salt, icv_len, keys)
+}
+
+/// `IPSEC_OFFLOAD_V2_ENCRYPTION_*`, in `IPSEC_OFFLOAD_V2_ALGORITHM_INFO` and in the capabilities.
+pub fn encryption_identifier(algorithm: Encryption) -> u32 {
+    match algorithm {
         Encryption::Null => ndis_sys::IPSEC_OFFLOAD_V2_ENCRYPTION_NONE,
         Encryption::DesCbc => ndis_sys::IPSEC_OFFLOAD_V2_ENCRYPTION_DES_CBC,
         Encryption::TripleDesCbc => ndis_sys::IPSEC_OFFLOAD_V2_ENCRYPTION_3_DES_CBC,
@@ -291,21 +303,19 @@ fn encryption(key: &EncryptionKey, keys: &mut Vec<u8>) -> IPSEC_OFFLOAD_V2_ALGOR
         Encryption::AesGcm128 => ndis_sys::IPSEC_OFFLOAD_V2_ENCRYPTION_AES_GCM_128,
         Encryption::AesGcm192 => ndis_sys::IPSEC_OFFLOAD_V2_ENCRYPTION_AES_GCM_192,
         Encryption::AesGcm256 => ndis_sys::IPSEC_OFFLOAD_V2_ENCRYPTION_AES_GCM_256,
-    };
-    algorithm(identifier, &key.key, &key.salt, key.icv_len(), keys)
+    }
 }
 
-fn authentication(key: &AuthenticationKey, keys: &mut Vec<u8>) -> IPSEC_OFFLOAD_V2_ALGORITHM_INFO {
-    let identifier = match key.algorithm {
+/// `IPSEC_OFFLOAD_V2_AUTHENTICATION_*`.
+pub fn authentication_identifier(algorithm: Authentication) -> u32 {
+    match algorithm {
         Authentication::HmacMd5 => ndis_sys::IPSEC_OFFLOAD_V2_AUTHENTICATION_MD5,
         Authentication::HmacSha1 => ndis_sys::IPSEC_OFFLOAD_V2_AUTHENTICATION_SHA_1,
         Authentication::HmacSha256 => ndis_sys::IPSEC_OFFLOAD_V2_AUTHENTICATION_SHA_256,
         Authentication::AesGmac128 => ndis_sys::IPSEC_OFFLOAD_V2_AUTHENTICATION_AES_GCM_128,
         Authentication::AesGmac192 => ndis_sys::IPSEC_OFFLOAD_V2_AUTHENTICATION_AES_GCM_192,
         Authentication::AesGmac256 => ndis_sys::IPSEC_OFFLOAD_V2_AUTHENTICATION_AES_GCM_256,
-    };
-    let icv_len = if key.algorithm.is_gmac() { 16 } else { 0 };
-    algorithm(identifier, &key.key, &key.salt, icv_len, keys)
+    }
 }
 
 /// Appends key and salt to the key data, and describes them.

@@ -145,15 +145,40 @@ fn as_sent(frame: &[u8], layout: &Layout) -> Result<Vec<u8>> {
     Ok(plain)
 }
 
-/// Does the driver's work in software: the frame as it must appear on the wire.
+/// Does the driver's work in software.
 pub fn seal_in_software(outgoing: &Outgoing, sas: &[Sa]) -> Result<Vec<u8>> {
+    seal(outgoing, sas, None)
+}
+
+/// The frame as it must appear on the wire. Of AES-CBC's IV, which the driver chooses, `wire`
+/// tells which it was; nothing else is taken from there.
+pub fn expected_on_wire(outgoing: &Outgoing, sas: &[Sa], wire: &[u8]) -> Result<Vec<u8>> {
+    seal(outgoing, sas, Some(wire))
+}
+
+fn seal(outgoing: &Outgoing, sas: &[Sa], wire: Option<&[u8]>) -> Result<Vec<u8>> {
     let mut frame = outgoing.frame.clone();
     if let Ok(protection) = outgoing.protection {
         let esp = sas[protection.sa]
             .esp
             .as_ref()
             .context("an SA without ESP")?;
-        SoftwareEsp::new(esp)?.seal(&mut frame, (protection.sequence >> 32) as u32)?;
+        let software = SoftwareEsp::new(esp)?;
+        let high = (protection.sequence >> 32) as u32;
+        match wire {
+            Some(wire) if !esp.suite().iv_is_sequence() => {
+                let at = Layout::of(&frame)?.payload + 8;
+                let iv = wire
+                    .get(at..at + esp.iv_len())
+                    .context("no room for the IV")?;
+                ensure!(
+                    iv.is_empty() || *iv != frame[at..at + iv.len()],
+                    "the IV was not written"
+                );
+                software.seal_with_iv(&mut frame, high, iv)?;
+            }
+            _ => software.seal(&mut frame, high)?,
+        }
     }
     Ok(frame)
 }

@@ -9,9 +9,9 @@ use rand_chacha::{
 };
 
 use crate::{
-    algorithm::Encryption,
+    algorithm::Suite,
     packet::{Layout, NoLayout, PROTOCOL_AH, PROTOCOL_ESP},
-    sas::{Direction, EncryptionKey, Esp, Mode, Sa, SaFile, Spi, UdpEsp},
+    sas::{AuthenticationKey, Direction, EncryptionKey, Esp, Mode, Sa, SaFile, Spi, UdpEsp},
 };
 
 /// Ports whose UDP is the key exchange's or its encapsulation's (RFC 3948).
@@ -146,11 +146,11 @@ pub enum Keys {
 }
 
 /// Makes one ESP transport SA per (source, destination) of the packets that can be protected,
-/// in order of appearance and at most as many as the adapter takes.
+/// in order of appearance and at most as many as the adapter takes. `icv_length` is AES-GCM's.
 pub fn make_sas<'a>(
     frames: impl Iterator<Item = &'a [u8]>,
     offers: &Offers,
-    algorithm: Encryption,
+    suite: impl Into<Suite>,
     icv_length: usize,
     keys: Keys,
 ) -> Result<SaFile> {
@@ -186,6 +186,10 @@ pub fn make_sas<'a>(
         rng.fill_bytes(&mut bytes);
         bytes
     };
+    let Suite {
+        encryption,
+        authentication,
+    } = suite.into();
     let name = |(source, destination): (IpAddr, IpAddr)| format!("{source} > {destination}");
     // Not 1 to 255 (RFC 4303 section 2.1), and none that the capture already uses.
     let mut free_spis = (0x1000_0001..).filter(|spi| !foreign.contains(spi));
@@ -201,12 +205,16 @@ pub fn make_sas<'a>(
             esp: Some(Esp {
                 spi: Spi(free_spis.next().expect("the numbers do not run out")),
                 encryption: EncryptionKey {
+                    algorithm: encryption,
+                    key: bytes(encryption.key_len()),
+                    salt: bytes(encryption.salt_len()),
+                    icv_length: encryption.is_gcm().then_some(icv_length),
+                },
+                authentication: authentication.map(|algorithm| AuthenticationKey {
                     algorithm,
                     key: bytes(algorithm.key_len()),
                     salt: bytes(algorithm.salt_len()),
-                    icv_length: Some(icv_length),
-                },
-                authentication: None,
+                }),
                 esn: false,
                 sequence: 1,
                 sequence_high: 0,

@@ -8,7 +8,7 @@ use indicatif::ProgressBar;
 use ndis_sys::{NDIS_PACKET_TYPE_DIRECTED, NDIS_PACKET_TYPE_PROMISCUOUS};
 
 use crate::{
-    algorithm::Encryption,
+    algorithm::Suite,
     capture::{Capture, Packet},
     compare::describe,
     lab::{Lab, LabOptions, PATIENCE, net_buffer_list},
@@ -30,10 +30,12 @@ pub struct RunOptions {
     pub input: PathBuf,
     /// Where the results go.
     pub out: PathBuf,
-    /// Encryption of all SAs.
-    pub algorithm: Encryption,
-    /// Bytes of ICV.
+    /// Algorithms of all SAs.
+    pub suite: Suite,
+    /// Bytes of ICV, if the algorithm is AES-GCM.
     pub icv_length: usize,
+    /// Extended sequence numbers, from 2^32 + 1.
+    pub esn: bool,
     /// Where the keys come from.
     pub keys: Keys,
     /// How frames lie in memory.
@@ -85,9 +87,7 @@ pub fn run(options: &RunOptions, progress: &ProgressBar) -> Result<Outcome> {
     progress.set_length(input.packets.len() as u64);
 
     let longest = input.packets.iter().map(|packet| packet.frame.len()).max();
-    let overhead =
-        8 + options.algorithm.iv_len() + options.algorithm.alignment() + 1 + options.icv_length;
-    let largest = longest.unwrap_or(0) + overhead;
+    let largest = longest.unwrap_or(0) + options.suite.max_overhead(options.icv_length);
 
     let lab = Lab::start(&options.lab)?;
     let [a_side, b_side, tap_side] = [(); 3].map(|()| Recorder::on(lab.machine()));
@@ -107,13 +107,16 @@ pub fn run(options: &RunOptions, progress: &ProgressBar) -> Result<Outcome> {
         "two adapters of one driver offer different things"
     );
     let frames = input.packets.iter().map(|packet| packet.frame.as_slice());
-    let file = make_sas(
+    let mut file = make_sas(
         frames,
         &offers,
-        options.algorithm,
+        options.suite,
         options.icv_length,
         options.keys,
     )?;
+    if options.esn {
+        file.extend_sequence_numbers();
+    }
     file.write(&options.out.join("sas.json"))?;
     wireshark::write_configuration(&options.out, &file.sas)?;
     let outbound = a.offload(&file.sas, Way::Outbound)?;

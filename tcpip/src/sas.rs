@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::algorithm::{Authentication, Encryption};
+use crate::algorithm::{Authentication, Encryption, Suite};
 
 /// The only version of the format so far.
 pub const VERSION: u32 = 1;
@@ -219,8 +219,7 @@ pub struct Esp {
 impl Esp {
     /// Bytes of IV between the ESP header and the payload.
     pub fn iv_len(&self) -> usize {
-        let authentication = self.authentication.as_ref();
-        self.encryption.algorithm.iv_len() + authentication.map_or(0, |a| a.algorithm.iv_len())
+        self.suite().iv_len()
     }
 
     /// Bytes of ICV at the end of the packet.
@@ -232,9 +231,17 @@ impl Esp {
                 .map_or(0, |a| a.algorithm.icv_len())
     }
 
+    /// Its algorithms.
+    pub fn suite(&self) -> Suite {
+        Suite {
+            encryption: self.encryption.algorithm,
+            authentication: self.authentication.as_ref().map(|key| key.algorithm),
+        }
+    }
+
     /// The most bytes that ESP in transport mode adds to a packet.
     pub fn max_overhead(&self) -> usize {
-        8 + self.iv_len() + self.encryption.algorithm.alignment() + 1 + self.icv_len()
+        self.suite().max_overhead(self.encryption.icv_len())
     }
 }
 
@@ -352,6 +359,14 @@ impl SaFile {
             version: VERSION,
             comment: Some(comment.into()),
             sas,
+        }
+    }
+
+    /// Switches extended sequence numbers on, from 2^32 on: a high half that is forgotten is
+    /// noticed.
+    pub fn extend_sequence_numbers(&mut self) {
+        for esp in self.sas.iter_mut().filter_map(|sa| sa.esp.as_mut()) {
+            (esp.esn, esp.sequence_high) = (true, 1);
         }
     }
 

@@ -7,7 +7,7 @@ use crate::{
     compare::{difference, same_on_the_link},
     lab::status_name,
     offload::ReceiveStamp,
-    outbound::{Outgoing, Protection, seal_in_software},
+    outbound::{Outgoing, Protection, expected_on_wire},
     packet::{Layout, ipv4_checksum},
     recorder::{Completed, Indicated},
     sas::Sa,
@@ -29,10 +29,11 @@ pub fn check_completion(outgoing: &Outgoing, completed: &[Completed]) -> Result<
     Ok(())
 }
 
-/// The frame on the wire must be, byte for byte, what software makes of the packet, and the tap,
+/// The frame on the wire must be, byte for byte, what software makes of the packet (under the IV
+/// that the driver chose, where it may choose one), and the tap,
 /// which has no SAs, must leave it alone.
 pub fn check_wire(outgoing: &Outgoing, seen: &Indicated, sas: &[Sa]) -> Result<()> {
-    let expected = seal_in_software(outgoing, sas)?;
+    let expected = expected_on_wire(outgoing, sas, &seen.frame)?;
     ensure!(
         same_on_the_link(&seen.frame, &expected),
         difference(&seen.frame, &expected)

@@ -6,15 +6,23 @@ use ipsecov2_tests::adapter::{TestAdapter, name};
 use ndis_sim::ndis::{AdapterConfig, OidRequest};
 use ndis_sys::{
     IPSEC_OFFLOAD_V2_ADD_SA, IPSEC_OFFLOAD_V2_ADD_SA_EX, IPSEC_OFFLOAD_V2_ALGORITHM_INFO,
-    IPSEC_OFFLOAD_V2_SECURITY_ASSOCIATION, IPsecOffloadV2Ah, IPsecOffloadV2Esp,
-    OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA, OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX,
-    OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA, OID_TCP_TASK_IPSEC_OFFLOAD_V2_UPDATE_SA,
+    IPSEC_OFFLOAD_V2_SECURITY_ASSOCIATION,
+    IPSEC_OFFLOAD_V2_TRANSPORT_OVER_UDP_ESP_ENCAPSULATION_TUNNEL,
+    IPSEC_OFFLOAD_V2_UDP_ESP_ENCAPSULATION_TRANSPORT,
+    IPSEC_OFFLOAD_V2_UDP_ESP_ENCAPSULATION_TRANSPORT_OVER_TUNNEL,
+    IPSEC_OFFLOAD_V2_UDP_ESP_ENCAPSULATION_TUNNEL, IPsecOffloadV2Ah, IPsecOffloadV2Esp,
+    NDIS_IPSEC_OFFLOAD_V2, OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA,
+    OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX, OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA,
+    OID_TCP_TASK_IPSEC_OFFLOAD_V2_UPDATE_SA,
 };
 use std::mem::offset_of;
 use tcpip::{
+    algorithm::{Authentication, Encryption, Suite},
     lab::{HARDWARE_ID, NdisVersion},
     offload::{self, NEXT, Way},
-    sas::{Sa, SaFile, Spi},
+    policy::{Keys, Offers, make_sas},
+    sas::{Ah, AuthenticationKey, Sa, SaFile, Spi, UdpEsp},
+    synthetic,
 };
 
 const SUCCESS: &str = "NDIS_STATUS_SUCCESS";
@@ -43,6 +51,25 @@ fn with_spi(spi: u32) -> Sa {
     let mut sa = good_sa();
     sa.esp.as_mut().unwrap().spi = Spi(spi);
     sa
+}
+
+fn with_suite(suite: Suite) -> Sa {
+    let file = make_sas(
+        [synthetic::udp_v4(64).unwrap().as_slice()].into_iter(),
+        &Offers::EVERYTHING,
+        suite,
+        16,
+        Keys::Seed(1),
+    );
+    file.unwrap().sas.remove(0)
+}
+
+fn key_of(algorithm: Authentication) -> AuthenticationKey {
+    let suite = Suite {
+        encryption: Encryption::Null,
+        authentication: Some(algorithm),
+    };
+    with_suite(suite).esp.unwrap().authentication.unwrap()
 }
 
 /// Where the members of the two ADD_SA structures are.
@@ -239,56 +266,148 @@ fn absurd_members_of_add_sa() {
     });
 }
 
+/// What an adapter says in its `NDIS_IPSEC_OFFLOAD_V2`, algorithm by algorithm.
+struct Advertised(NDIS_IPSEC_OFFLOAD_V2);
+
+impl Advertised {
+    fn by(adapter: &TestAdapter) -> Self {
+        Self(
+            adapter
+                .port
+                .adapter
+                .offloads()
+                .current()
+                .unwrap()
+                .ipsec_v2(),
+        )
+    }
+
+    fn encryption(&self, algorithm: Encryption) -> bool {
+        self.0.EncryptionAlgorithms & offload::encryption_identifier(algorithm) != 0
+    }
+
+    fn authentication(&self, algorithm: Authentication) -> bool {
+        self.0.AuthenticationAlgorithms & offload::authentication_identifier(algorithm) != 0
+    }
+
+    fn suite(&self, suite: Suite) -> bool {
+        self.encryption(suite.encryption)
+            && suite
+                .authentication
+                .is_none_or(|algorithm| self.authentication(algorithm))
+    }
+}
+
+/// Puts an SA to the adapter for both directions: taken if advertised, refused if not.
+fn is_taken_if(adapter: &TestAdapter, advertised: bool, sa: &Sa, what: &str) {
+    let expected = if advertised { SUCCESS } else { NOT_SUPPORTED };
+    for way in [Way::Inbound, Way::Outbound] {
+        let result = adapter.add(adapter.add_sa_buffer(sa, way));
+        assert_eq!(name(&result), expected, "{what}");
+        if advertised {
+            assert_eq!(name(&adapter.delete(&[adapter.handle(&result)])), SUCCESS);
+        }
+    }
+}
+
+/// The capabilities decide: every algorithm that is advertised is taken, every other refused, in
+/// ESP, in AH, and in bundles of both; so it is when the keyword `LegacyAlgorithms` adds some.
+/// Keys are of the right length throughout, so that nothing else can be the reason.
 #[test]
-fn what_is_not_advertised_is_refused() {
-    let hmac = r#""authentication": { "algorithm": "hmac-sha-1-96", "key": "000102030405060708090a0b0c0d0e0f10111213" }"#;
-    let gmac = r#""authentication": { "algorithm": "aes-gmac-128", "key": "000102030405060708090a0b0c0d0e0f", "salt": "01020304" }"#;
-    let cbc = r#""encryption": { "algorithm": "aes-cbc-128", "key": "000102030405060708090a0b0c0d0e0f" }"#;
-    let des = r#""encryption": { "algorithm": "des-cbc", "key": "0001020304050607" }"#;
-    let null = r#""encryption": { "algorithm": "null" }"#;
-    let gcm = r#""encryption": { "algorithm": "aes-gcm-128", "key": "000102030405060708090a0b0c0d0e0f", "salt": "01020304" }"#;
-    let cases = [
-        (
-            format!(r#""esp": {{ "spi": 256, {cbc}, {hmac} }}"#),
-            NOT_SUPPORTED,
-        ),
-        (
-            format!(r#""esp": {{ "spi": 256, {des}, {hmac} }}"#),
-            NOT_SUPPORTED,
-        ),
-        (
-            format!(r#""esp": {{ "spi": 256, {null}, {hmac} }}"#),
-            NOT_SUPPORTED,
-        ),
-        (
-            format!(r#""esp": {{ "spi": 256, {null}, {gmac} }}"#),
-            NOT_SUPPORTED,
-        ),
-        (format!(r#""ah": {{ "spi": 256, {hmac} }}"#), NOT_SUPPORTED),
-        (format!(r#""ah": {{ "spi": 256, {gmac} }}"#), NOT_SUPPORTED),
-        (
-            format!(r#""esp": {{ "spi": 256, {gcm} }}, "ah": {{ "spi": 257, {hmac} }}"#),
-            NOT_SUPPORTED,
-        ),
-        (
-            format!(r#""udp_esp": "transport", "esp": {{ "spi": 256, {gcm} }}"#),
-            NOT_SUPPORTED,
-        ),
-        // A packet must be authenticated.
-        (
-            format!(r#""esp": {{ "spi": 256, {cbc} }}"#),
-            INVALID_PARAMETER,
-        ),
-        (
-            format!(r#""esp": {{ "spi": 256, {null} }}"#),
-            INVALID_PARAMETER,
-        ),
-    ];
+fn what_is_advertised_is_taken_and_nothing_else() {
+    let mut counts = Vec::new();
+    for (version, legacy) in [
+        (NdisVersion::V6_1, "0"),
+        (NdisVersion::V6_20, "0"),
+        (NdisVersion::V6_30, "0"),
+        (NdisVersion::V6_1, "1"),
+        (NdisVersion::V6_30, "1"),
+    ] {
+        let config = AdapterConfig::new(HARDWARE_ID).keyword("LegacyAlgorithms", legacy);
+        let adapter = TestAdapter::start_with(version, config);
+        let advertised = Advertised::by(&adapter);
+        assert_ne!(advertised.0.Esp, 0);
+
+        let suites = Suite::all();
+        for suite in &suites {
+            let sa = with_suite(*suite);
+            is_taken_if(&adapter, advertised.suite(*suite), &sa, &suite.to_string());
+        }
+        let taken = suites.iter().filter(|suite| advertised.suite(**suite));
+        counts.push(taken.count());
+
+        let ah = |algorithm| Ah {
+            spi: Spi(257),
+            authentication: key_of(algorithm),
+            esn: false,
+            sequence: 1,
+            sequence_high: 0,
+        };
+        for algorithm in Authentication::ALL {
+            let mut sa = good_sa();
+            let esp = sa.esp.take();
+            sa.ah = Some(ah(algorithm));
+            let is_offered = advertised.authentication(algorithm);
+            let alone = advertised.0.Ah != 0 && is_offered;
+            is_taken_if(&adapter, alone, &sa, &format!("AH, {algorithm:?}"));
+            sa.esp = esp;
+            let bundle = advertised.0.AhEspCombined != 0 && is_offered;
+            let what = format!("AH over AES-GCM, {algorithm:?}");
+            is_taken_if(&adapter, bundle, &sa, &what);
+        }
+        // In a bundle it is enough that AH authenticates.
+        for encryption in Encryption::ALL {
+            let mut sa = with_suite(encryption.into());
+            sa.ah = Some(ah(Authentication::HmacSha256));
+            let bundle = advertised.0.AhEspCombined != 0 && advertised.encryption(encryption);
+            is_taken_if(&adapter, bundle, &sa, &format!("AH over {encryption:?}"));
+        }
+        adapter.finish();
+    }
+    // AES-GCM (3), two HMACs with null encryption and AES-CBC (2 * 4), AES-GMAC (3); legacy
+    // algorithms on top: MD5 with each cipher, DES and Triple DES with each HMAC.
+    assert_eq!(counts, [14, 14, 14, 24, 24]);
+    assert_eq!(Suite::all().len(), 24);
+}
+
+#[test]
+fn udp_encapsulation_is_taken_if_advertised() {
     in_every_version(|adapter| {
-        for way in [Way::Inbound, Way::Outbound] {
-            for (sa, expected) in &cases {
-                let result = adapter.add(adapter.add_sa_buffer(&parse(sa), way));
-                assert_eq!(name(&result), *expected, "{sa}");
+        for (udp_esp, bit) in [
+            (
+                UdpEsp::Transport,
+                IPSEC_OFFLOAD_V2_UDP_ESP_ENCAPSULATION_TRANSPORT,
+            ),
+            (
+                UdpEsp::Tunnel,
+                IPSEC_OFFLOAD_V2_UDP_ESP_ENCAPSULATION_TUNNEL,
+            ),
+            (
+                UdpEsp::TransportOverUdpTunnel,
+                IPSEC_OFFLOAD_V2_TRANSPORT_OVER_UDP_ESP_ENCAPSULATION_TUNNEL,
+            ),
+            (
+                UdpEsp::UdpTransportOverTunnel,
+                IPSEC_OFFLOAD_V2_UDP_ESP_ENCAPSULATION_TRANSPORT_OVER_TUNNEL,
+            ),
+        ] {
+            let mut sa = good_sa();
+            sa.udp_esp = udp_esp;
+            let is_offered = Advertised::by(adapter).0.UdpEsp & bit != 0;
+            is_taken_if(adapter, is_offered, &sa, &format!("{udp_esp:?}"));
+        }
+    });
+}
+
+/// "If the IPsec header is ESP, it must be authenticated."
+#[test]
+fn esp_without_authentication_is_refused() {
+    in_every_version(|adapter| {
+        for encryption in Encryption::ALL.into_iter().filter(|e| !e.is_gcm()) {
+            for way in [Way::Inbound, Way::Outbound] {
+                let sa = with_suite(encryption.into());
+                let result = adapter.add(adapter.add_sa_buffer(&sa, way));
+                assert_eq!(name(&result), INVALID_PARAMETER, "{encryption:?}");
             }
         }
     });

@@ -26,7 +26,7 @@ const ALGORITHMS: [Encryption; 3] = [
 /// Runs the recorded traffic into `out`, and returns how many packets were encrypted.
 fn driver_sends(algorithm: Encryption, ndis_version: NdisVersion, out: &Path) -> usize {
     let options = RunOptions {
-        algorithm,
+        suite: algorithm.into(),
         ..run_options(ndis_version, traffic(), out.to_owned())
     };
     run(&options, &ProgressBar::hidden())

@@ -34,7 +34,7 @@ fn every_esp_packet_decrypts_with_a_good_icv() {
     ] {
         let out = tempfile::tempdir().unwrap();
         let options = RunOptions {
-            algorithm,
+            suite: algorithm.into(),
             icv_length,
             ..run_options(NdisVersion::V6_1, traffic(), out.path().to_owned())
         };

@@ -28,7 +28,7 @@ fn run_quietly(options: &RunOptions) -> Outcome {
         Ok(outcome) => outcome,
         Err(error) => panic!(
             "NDIS {}, {:?}, split {}: {error:#}",
-            options.lab.ndis_version, options.algorithm, options.split
+            options.lab.ndis_version, options.suite, options.split
         ),
     }
 }
@@ -48,7 +48,7 @@ fn recorded_traffic_arrives() {
             for split in splits {
                 let out = tempfile::tempdir().unwrap();
                 let options = RunOptions {
-                    algorithm,
+                    suite: algorithm.into(),
                     split,
                     ..run_options(ndis_version, traffic(), out.path().to_owned())
                 };

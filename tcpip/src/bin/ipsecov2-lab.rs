@@ -8,12 +8,12 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Result;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use anyhow::{Result, ensure};
+use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use tcpip::{
-    algorithm::Encryption,
+    algorithm::Suite,
     capture::Capture,
     lab::{LabOptions, NdisVersion},
     policy::Keys,
@@ -122,12 +122,16 @@ enum Command {
 
 #[derive(Args)]
 struct SaArguments {
-    /// Encryption of the SAs
-    #[arg(long, value_enum, default_value_t = Algorithm::AesGcm256)]
-    algorithm: Algorithm,
-    /// Bytes of ICV
-    #[arg(long, default_value_t = 16)]
-    icv_length: usize,
+    /// Algorithms of the SAs, by their names in sas.json: aes-gcm-256, or a cipher and an
+    /// authenticator as in aes-cbc-128+hmac-sha-256-128 and null+aes-gmac-128
+    #[arg(long, default_value = "aes-gcm-256")]
+    algorithm: Suite,
+    /// Bytes of ICV, of AES-GCM only: 8, 12 or 16 [default: 16]
+    #[arg(long)]
+    icv_length: Option<usize>,
+    /// Extended (64-bit) sequence numbers
+    #[arg(long)]
+    esn: bool,
     /// Seed of the keys
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -137,31 +141,20 @@ struct SaArguments {
 }
 
 impl SaArguments {
+    fn icv_length(&self) -> Result<usize> {
+        ensure!(
+            self.icv_length.is_none() || self.algorithm.encryption.is_gcm(),
+            "the ICV of {} has only one length",
+            self.algorithm
+        );
+        Ok(self.icv_length.unwrap_or(16))
+    }
+
     fn keys(&self) -> Keys {
         if self.random_keys {
             Keys::Random
         } else {
             Keys::Seed(self.seed)
-        }
-    }
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Algorithm {
-    #[value(name = "aes-gcm-128")]
-    AesGcm128,
-    #[value(name = "aes-gcm-192")]
-    AesGcm192,
-    #[value(name = "aes-gcm-256")]
-    AesGcm256,
-}
-
-impl From<Algorithm> for Encryption {
-    fn from(algorithm: Algorithm) -> Self {
-        match algorithm {
-            Algorithm::AesGcm128 => Self::AesGcm128,
-            Algorithm::AesGcm192 => Self::AesGcm192,
-            Algorithm::AesGcm256 => Self::AesGcm256,
         }
     }
 }
@@ -210,8 +203,9 @@ fn execute(arguments: &MachineArguments, command: Command) -> Result<()> {
                 lab: lab.clone(),
                 input: input.clone(),
                 out: out.clone(),
-                algorithm: sas.algorithm.into(),
-                icv_length: sas.icv_length,
+                suite: sas.algorithm,
+                icv_length: sas.icv_length()?,
+                esn: sas.esn,
                 keys: sas.keys(),
                 split,
                 burst,
@@ -288,13 +282,16 @@ fn execute(arguments: &MachineArguments, command: Command) -> Result<()> {
             for size in sizes {
                 let frame = synthetic::udp_v4(size)?;
                 let frames = [frame.as_slice()];
-                let file = tcpip::policy::make_sas(
+                let mut file = tcpip::policy::make_sas(
                     frames.into_iter(),
                     &tcpip::policy::Offers::EVERYTHING,
-                    sas.algorithm.into(),
-                    sas.icv_length,
+                    sas.algorithm,
+                    sas.icv_length()?,
                     sas.keys(),
                 )?;
+                if sas.esn {
+                    file.extend_sequence_numbers();
+                }
                 let result = timed(&lab, &frames, &file, arguments, measure)?;
                 say!(
                     "{size:9}  {:9.0}  {:.3}",
