@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf, process::Command};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::{
     build::{self, Arch},
@@ -27,21 +27,29 @@ const BINARY: &str = "ipsecov2-lab";
 /// command was given in, its output straight to the terminal.
 ///
 /// # Errors
-/// When something does not build, or the lab exits with anything but 0: it has said why by then.
+/// When something does not build or start. When the lab fails, the process ends with its exit code.
 pub fn run(ui: &Progress, subcommand: &str, arguments: &[OsString]) -> Result<()> {
     let image = build::driver(ui, Arch::X64)?;
     let lab = build(ui, Profile::Host)?;
-    let status = Command::new(&lab)
+    let mut command = Command::new(&lab);
+    command
         .arg("--sys")
         .arg(image)
         .arg("--inf")
         .arg(paths::inf())
-        .arg(subcommand)
+        .arg(subcommand);
+    // The default capture is the repository's, wherever the command is given.
+    let has_input = |argument: &OsString| argument.to_string_lossy().starts_with("--input");
+    if subcommand == "run" && !arguments.iter().any(has_input) {
+        command.arg("--input").arg(paths::traffic());
+    }
+    let status = command
         .args(arguments)
         .status()
         .with_context(|| format!("cannot start {}", lab.display()))?;
     if !status.success() {
-        bail!("`{subcommand}` failed ({status})");
+        // The lab has said why; its exit code is this command's.
+        std::process::exit(status.code().unwrap_or(1));
     }
     Ok(())
 }

@@ -50,6 +50,11 @@ pub fn inf() -> PathBuf {
     root().join("inf").join("ipsecov2.inx")
 }
 
+/// The capture that `run` sends when it is given no other.
+pub fn traffic() -> PathBuf {
+    root().join("tests").join("data").join("traffic.pcap")
+}
+
 /// The cargo that runs this command.
 pub fn cargo() -> PathBuf {
     env::var_os("CARGO").map_or_else(|| "cargo".into(), PathBuf::from)
