@@ -33,6 +33,8 @@ CRYPT = {
     "aes-gcm-192": "AES-GCM",
     "aes-gcm-256": "AES-GCM",
 }
+# RFC 4543 in scapy is a cipher with its key and salt, and no authenticator.
+GMAC = {"aes-gmac-128", "aes-gmac-192", "aes-gmac-256"}
 AUTH = {
     None: "NULL",
     "hmac-md5-96": "HMAC-MD5-96",
@@ -44,26 +46,38 @@ AUTH = {
 def load(path):
     with open(path) as file:
         document = json.load(file)
-    by_spi, by_addresses = {}, {}
+    # Of tunnels one per family, for all packets of it.
+    by_spi, by_addresses, tunnels = {}, {}, {}
     for sa in document["sas"]:
         esp = sa["esp"]
         encryption = esp["encryption"]
         authentication = esp.get("authentication") or {"algorithm": None, "key": ""}
+        crypt, auth = encryption, authentication
+        if authentication["algorithm"] in GMAC:
+            crypt, auth = authentication, {"algorithm": None, "key": ""}
+        tunnel = None
+        if sa.get("mode") == "tunnel":
+            header = IPv6 if ":" in sa["source"] else IP
+            tunnel = header(src=sa["source"], dst=sa["destination"])
         association = SecurityAssociation(
             ESP,
             spi=int(esp["spi"], 16),
             seq_num=esp["sequence"],
-            crypt_algo=CRYPT[encryption["algorithm"]],
-            crypt_key=bytes.fromhex(encryption.get("key", "") + encryption.get("salt", "")),
+            crypt_algo="AES-NULL-GMAC" if crypt is not encryption else CRYPT[crypt["algorithm"]],
+            crypt_key=bytes.fromhex(crypt.get("key", "") + crypt.get("salt", "")),
             crypt_icv_size=encryption.get("icv_length"),
-            auth_algo=AUTH[authentication["algorithm"]],
-            auth_key=bytes.fromhex(authentication["key"]),
+            auth_algo=AUTH[auth["algorithm"]],
+            auth_key=bytes.fromhex(auth["key"]),
+            tunnel_header=tunnel,
             esn_en=esp.get("esn", False),
             esn=esp.get("sequence_high", 0),
         )
         by_spi[(association.spi, sa["destination"])] = association
-        by_addresses[(sa["source"], sa["destination"])] = association
-    return by_spi, by_addresses
+        if tunnel is not None:
+            tunnels[6 if ":" in sa["source"] else 4] = association
+        else:
+            by_addresses[(sa["source"], sa["destination"])] = association
+    return by_spi, by_addresses, tunnels
 
 
 def network_layer(frame):
@@ -96,7 +110,7 @@ def protectable(frame, packet):
 
 def main():
     command, sas, source, target = sys.argv[1:]
-    by_spi, by_addresses = load(sas)
+    by_spi, by_addresses, tunnels = load(sas)
     packets, processed, failed = 0, 0, []
     writer = RawPcapWriter(target, linktype=1)
     writer.write_header(None)
@@ -114,6 +128,7 @@ def main():
                     failed.append(packets)
         elif packet is not None and command == "encrypt" and protectable(frame, packet):
             association = by_addresses.get((packet.src, packet.dst))
+            association = association or tunnels.get(packet.version)
             if association:
                 result = frame[:14] + bytes(association.encrypt(packet))
                 processed += 1
