@@ -7,7 +7,7 @@ use std::{
 };
 
 use tcpip::{
-    algorithm::Encryption,
+    algorithm::{Authentication, Encryption, Suite},
     lab::{LabOptions, NdisVersion},
     policy::Keys,
     run::RunOptions,
@@ -51,6 +51,24 @@ pub fn inf() -> PathBuf {
 /// The recorded traffic.
 pub fn traffic() -> PathBuf {
     root().join("tests/data/traffic.pcap")
+}
+
+/// The algorithms that are on without `LegacyAlgorithms`. `bad_input.rs` has it that the driver
+/// takes these and no others.
+///
+/// # Panics
+///
+/// If their number has changed: whoever adds one looks at the tests.
+pub fn suites() -> Vec<Suite> {
+    let legacy = |suite: &Suite| {
+        matches!(
+            suite.encryption,
+            Encryption::DesCbc | Encryption::TripleDesCbc
+        ) || suite.authentication == Some(Authentication::HmacMd5)
+    };
+    let suites: Vec<_> = Suite::all().into_iter().filter(|s| !legacy(s)).collect();
+    assert_eq!(suites.len(), 14);
+    suites
 }
 
 /// A laboratory with the driver under test.

@@ -4,9 +4,9 @@
 use std::path::Path;
 
 use indicatif::ProgressBar;
-use ipsecov2_tests::{lab_options, reference, run_options, traffic};
+use ipsecov2_tests::{lab_options, reference, run_options, suites, traffic};
 use tcpip::{
-    algorithm::{Authentication, Encryption, Suite},
+    algorithm::{Authentication, Suite},
     capture::{Capture, Packet},
     compare::same_on_the_link,
     lab::NdisVersion,
@@ -18,20 +18,6 @@ use tcpip::{
     unframe::unframe_esp,
     wireshark,
 };
-
-/// The algorithms that are on without `LegacyAlgorithms`. `bad_input.rs` has it that the driver
-/// takes these and no others.
-fn suites() -> Vec<Suite> {
-    let legacy = |suite: &Suite| {
-        matches!(
-            suite.encryption,
-            Encryption::DesCbc | Encryption::TripleDesCbc
-        ) || suite.authentication == Some(Authentication::HmacMd5)
-    };
-    let suites: Vec<_> = Suite::all().into_iter().filter(|s| !legacy(s)).collect();
-    assert_eq!(suites.len(), 14);
-    suites
-}
 
 /// Runs the recorded traffic, which has both IP versions, into `out`.
 fn driver_sends(suite: Suite, esn: bool, ndis_version: NdisVersion, out: &Path) -> Outcome {

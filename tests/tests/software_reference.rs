@@ -1,9 +1,9 @@
 //! The transport's own framing, stripping and software ESP, before any driver is involved:
 //! scapy and tshark must agree with them, for they judge the driver.
 
-use ipsecov2_tests::{reference, traffic};
+use ipsecov2_tests::{reference, suites, traffic};
 use tcpip::{
-    algorithm::Encryption,
+    algorithm::{Authentication, Suite},
     capture::{Capture, Packet},
     outbound::{Sender, seal_in_software},
     policy::{Keys, Offers, make_sas},
@@ -13,14 +13,8 @@ use tcpip::{
     wireshark,
 };
 
-const ALGORITHMS: [Encryption; 3] = [
-    Encryption::AesGcm128,
-    Encryption::AesGcm192,
-    Encryption::AesGcm256,
-];
-
 /// Plain capture, SAs, and the capture protected in software.
-fn protected(algorithm: Encryption, icv_length: usize, esn: bool) -> (Capture, SaFile, Capture) {
+fn protected(algorithm: Suite, icv_length: usize, esn: bool) -> (Capture, SaFile, Capture) {
     let plain = Capture::read(&traffic()).unwrap();
     let frames = plain.packets.iter().map(|packet| packet.frame.as_slice());
     let mut file = make_sas(
@@ -48,7 +42,7 @@ fn protected(algorithm: Encryption, icv_length: usize, esn: bool) -> (Capture, S
 
 #[test]
 fn scapy_decrypts_what_software_protects() {
-    for algorithm in ALGORITHMS {
+    for algorithm in suites() {
         for esn in [false, true] {
             let (plain, file, wire) = protected(algorithm, 16, esn);
             let directory = tempfile::tempdir().unwrap();
@@ -62,7 +56,7 @@ fn scapy_decrypts_what_software_protects() {
                 &path("plain.pcap"),
             )
             .unwrap();
-            assert_eq!(report.failed, [0; 0], "{algorithm:?} {esn}");
+            assert_eq!(report.failed, [0; 0], "{algorithm} {esn}");
             assert!(report.processed > 200, "{report:?}");
             let decrypted = Capture::read(&path("plain.pcap")).unwrap();
             assert_eq!(decrypted.packets, plain.packets);
@@ -72,7 +66,7 @@ fn scapy_decrypts_what_software_protects() {
 
 #[test]
 fn software_opens_what_scapy_protects() {
-    for algorithm in ALGORITHMS {
+    for algorithm in suites() {
         for esn in [false, true] {
             let (plain, file, _) = protected(algorithm, 16, esn);
             let directory = tempfile::tempdir().unwrap();
@@ -114,8 +108,19 @@ fn software_opens_what_scapy_protects() {
 
 #[test]
 fn tshark_decrypts_what_software_protects() {
-    for algorithm in ALGORITHMS {
-        for icv_length in [8, 12, 16] {
+    for algorithm in suites() {
+        if algorithm
+            .authentication
+            .is_some_and(Authentication::is_gmac)
+        {
+            continue; // tshark does not know it
+        }
+        let lengths = if algorithm.encryption.is_gcm() {
+            8..=16
+        } else {
+            16..=16
+        };
+        for icv_length in lengths.step_by(4) {
             let (plain, file, wire) = protected(algorithm, icv_length, false);
             let directory = tempfile::tempdir().unwrap();
             wireshark::write_configuration(directory.path(), &file.sas).unwrap();
@@ -143,7 +148,7 @@ fn tshark_decrypts_what_software_protects() {
             for packet in esp {
                 assert_eq!(
                     packet["esp.icv_good"], "1",
-                    "{algorithm:?} {icv_length} {packet:?}"
+                    "{algorithm} {icv_length} {packet:?}"
                 );
                 assert!(!packet["esp.protocol"].is_empty(), "{packet:?}");
             }
