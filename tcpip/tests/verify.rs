@@ -1,7 +1,8 @@
 //! The judge is judged: every check of a packet that went through the driver fires.
 
 use tcpip::{
-    algorithm::Encryption,
+    algorithm::{Encryption, Suite},
+    framing::ROOM,
     offload::ReceiveStamp,
     outbound::{Outgoing, Sender, seal_in_software},
     policy::{Keys, Offers, make_sas},
@@ -25,10 +26,14 @@ struct Case {
 
 /// A packet that went through a perfect driver.
 fn perfect(captured: Vec<u8>) -> Case {
+    perfect_with(captured, Encryption::AesGcm128.into())
+}
+
+fn perfect_with(captured: Vec<u8>, suite: Suite) -> Case {
     let sas = make_sas(
         [captured.as_slice()].into_iter(),
         &Offers::EVERYTHING,
-        Encryption::AesGcm128,
+        suite,
         16,
         Keys::Seed(1),
     )
@@ -102,13 +107,77 @@ fn every_byte_of_the_wire_counts() {
     assert!(case.wire().unwrap_err().contains("50 bytes instead of"));
 }
 
+const SUITES: [&str; 5] = [
+    "aes-gcm-256",
+    "aes-cbc-128+hmac-sha-1-96",
+    "aes-cbc-192+hmac-sha-256-128",
+    "null+hmac-sha-1-96",
+    "null+aes-gmac-256",
+];
+
+/// With an IV of the driver's choice too, of which only the bytes of the IV are believed.
+#[test]
+fn every_byte_counts_with_every_kind_of_algorithm() {
+    for suite in SUITES {
+        for frame in [synthetic::udp_v4(90), synthetic::udp_v6(90)] {
+            let mut case = perfect_with(frame.unwrap(), suite.parse().unwrap());
+            case.wire().unwrap();
+            assert_eq!(case.received().unwrap(), case.captured);
+            for at in 0..case.wire.frame.len() {
+                case.wire.frame[at] ^= 0x20;
+                assert!(case.wire().is_err(), "{suite}: byte {at}");
+                case.wire.frame[at] ^= 0x20;
+            }
+        }
+    }
+}
+
+#[test]
+fn any_iv_of_aes_cbc_will_do_but_none() {
+    let suite: Suite = "aes-cbc-256+hmac-sha-256-128".parse().unwrap();
+    let mut case = perfect_with(synthetic::udp_v4(90).unwrap(), suite);
+    let software = SoftwareEsp::new(case.sas[0].esp.as_ref().unwrap()).unwrap();
+    let seal = |iv: &[u8]| {
+        let mut frame = case.outgoing.frame.clone();
+        software.seal_with_iv(&mut frame, 0, iv).unwrap();
+        frame
+    };
+    let (chosen, left_alone) = (seal(b"an IV, 16 bytes."), seal(&[ROOM; 16]));
+    case.wire.frame = chosen;
+    case.wire().unwrap();
+    case.wire.frame = left_alone;
+    assert!(case.wire().unwrap_err().contains("the IV was not written"));
+}
+
 #[test]
 fn plaintext_on_the_wire_is_noticed() {
-    let mut case = perfect(synthetic::udp_v4(100).unwrap());
-    case.wire.frame = case.outgoing.frame.clone();
-    assert!(case.wire().is_err());
-    case.wire.frame = case.captured.clone();
-    assert!(case.wire().is_err());
+    for suite in SUITES {
+        let captured = synthetic::udp_v4(100).unwrap();
+        let mut case = perfect_with(captured, suite.parse().unwrap());
+        case.wire.frame = case.outgoing.frame.clone();
+        assert!(case.wire().is_err(), "{suite}");
+        case.wire.frame = case.captured.clone();
+        assert!(case.wire().is_err(), "{suite}");
+    }
+}
+
+#[test]
+fn algorithms_by_name() {
+    for suite in Suite::all() {
+        assert_eq!(suite.to_string().parse(), Ok(suite));
+    }
+    for wrong in [
+        "",
+        "aes",
+        "aes-cbc-128",
+        "null",
+        "aes-gcm-128+hmac-sha-1-96",
+        "aes-cbc-128+aes-gmac-128",
+        "aes-cbc-128+",
+        "null+hmac-sha-1-96+hmac-sha-1-96",
+    ] {
+        assert!(wrong.parse::<Suite>().is_err(), "{wrong}");
+    }
 }
 
 #[test]
