@@ -1,7 +1,12 @@
 //! The whole way: a capture goes out of adapter A protected, over the wire (where a third
 //! adapter, T, listens), and comes up at adapter B verified.
 
-use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail, ensure};
 use indicatif::ProgressBar;
@@ -84,14 +89,20 @@ pub fn run(options: &RunOptions, progress: &ProgressBar) -> Result<Outcome> {
     let input = Capture::read(&options.input)?;
     fs::create_dir_all(&options.out)
         .with_context(|| format!("cannot make {}", options.out.display()))?;
+    forget_last_run(&options.out)?;
     progress.set_length(input.packets.len() as u64);
 
-    let longest = input.packets.iter().map(|packet| packet.frame.len()).max();
-    let largest = longest.unwrap_or(0) + options.suite.max_overhead(options.icv_length);
+    let longest = (1..)
+        .zip(&input.packets)
+        .max_by_key(|(_, packet)| packet.frame.len());
+    let (number, longest) = longest.map_or((0, 0), |(number, packet)| (number, packet.frame.len()));
+    let largest = longest + options.suite.max_overhead(options.icv_length);
 
     let lab = Lab::start(&options.lab)?;
     let [a_side, b_side, tap_side] = [(); 3].map(|()| Recorder::on(lab.machine()));
-    let a = lab.port(largest, a_side.clone())?;
+    let a = lab
+        .port(largest, a_side.clone())
+        .with_context(|| format!("packet {number} of {longest} bytes is too long"))?;
     let b = lab.port(largest, b_side.clone())?;
     let tap = lab.port(largest, tap_side.clone())?;
     a.set_packet_filter(NDIS_PACKET_TYPE_DIRECTED)?;
@@ -140,12 +151,18 @@ pub fn run(options: &RunOptions, progress: &ProgressBar) -> Result<Outcome> {
         a.send(chain)?;
 
         let completed = a_side.take_completed(outgoing.len(), PATIENCE);
-        let on_wire = tap_side.take_received(outgoing.len(), PATIENCE);
-        let came_up = b_side.take_received(outgoing.len(), PATIENCE);
+        // Only what was really sent is to be looked for.
+        let sent = outgoing
+            .iter()
+            .filter(|outgoing| check_completion(outgoing, &completed).is_ok())
+            .count();
+        let on_wire = tap_side.take_received(sent, PATIENCE);
+        let came_up = b_side.take_received(sent, PATIENCE);
         if let Some(check) = lab.machine().bug_check() {
             return Err(check.into());
         }
-        for (position, outgoing) in outgoing.iter().enumerate() {
+        let mut position = 0;
+        for outgoing in &outgoing {
             let packet = &input.packets[outgoing.number - 1];
             outcome.packets += 1;
             outcome.bytes += packet.frame.len();
@@ -154,14 +171,15 @@ pub fn run(options: &RunOptions, progress: &ProgressBar) -> Result<Outcome> {
             }
             let is_protected = usize::from(outgoing.protection.is_ok());
             let mut judge = || -> Result<()> {
-                let seen = on_wire.get(position);
+                check_completion(outgoing, &completed)?;
+                let (seen, indicated) = (on_wire.get(position), came_up.get(position));
+                position += 1;
                 wire.packets
                     .extend(seen.map(|seen| Packet::new(packet.timestamp, seen.frame.clone())));
-                check_completion(outgoing, &completed)?;
                 let seen = seen.context("it never was on the wire")?;
                 check_wire(outgoing, seen, &file.sas).context("on the wire")?;
                 outcome.encrypted += is_protected;
-                let seen = came_up.get(position).context("it did not come up")?;
+                let seen = indicated.context("it did not come up")?;
                 let checked = check_received(outgoing, seen, &file.sas, &packet.frame);
                 received.push(Packet {
                     frame: checked.as_ref().unwrap_or(&seen.frame).clone(),
@@ -182,7 +200,11 @@ pub fn run(options: &RunOptions, progress: &ProgressBar) -> Result<Outcome> {
         progress.set_position(burst.end as u64);
         next = burst.end;
         // After a loss what comes up does not tell which packet it was.
-        if on_wire.len().min(came_up.len()) < burst.len() {
+        if on_wire.len().min(came_up.len()) < sent {
+            let (tried, all) = (burst.end, input.packets.len());
+            outcome
+                .failures
+                .push(format!("stopped after packet {tried} of {all}"));
             break;
         }
     }
@@ -208,4 +230,17 @@ pub fn run(options: &RunOptions, progress: &ProgressBar) -> Result<Outcome> {
     drop((a, b, tap));
     lab.finish()?;
     Ok(outcome)
+}
+
+/// Takes away what an earlier run left, so that after a failure nothing looks like its result.
+fn forget_last_run(out: &Path) -> Result<()> {
+    for name in ["wire.pcap", "received.pcap", "summary.json"] {
+        let file = out.join(name);
+        if let Err(error) = fs::remove_file(&file)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            return Err(error).with_context(|| format!("cannot remove {}", file.display()));
+        }
+    }
+    Ok(())
 }

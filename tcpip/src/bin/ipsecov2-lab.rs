@@ -56,10 +56,10 @@ struct MachineArguments {
     #[arg(long, global = true, default_value_t)]
     ndis_version: NdisVersion,
     /// Processors of the simulated machine
-    #[arg(long, global = true, default_value_t = 2)]
+    #[arg(long, global = true, default_value_t = 2, value_parser = at_least_one::<64>)]
     processors: usize,
     /// NET_BUFFER_LISTs per send call
-    #[arg(long, global = true, default_value_t = 32)]
+    #[arg(long, global = true, default_value_t = 32, value_parser = at_least_one::<8192>)]
     burst: usize,
     /// How packets lie in memory: whole, headers (headers, payload and trailer apart), random,
     /// random:SEED, or a number of bytes per MDL
@@ -80,7 +80,7 @@ enum Command {
         #[command(flatten)]
         sas: SaArguments,
         /// Seconds of traffic to measure the throughput with; 0 for none
-        #[arg(long, default_value_t = 1.0)]
+        #[arg(long, default_value_t = 1.0, value_parser = seconds)]
         measure: f64,
     },
     /// Only the sending side: plain packets become frames on the wire
@@ -115,7 +115,7 @@ enum Command {
         #[command(flatten)]
         sas: SaArguments,
         /// Seconds per size
-        #[arg(long, default_value_t = 2.0)]
+        #[arg(long, default_value_t = 2.0, value_parser = seconds)]
         measure: f64,
     },
 }
@@ -374,4 +374,20 @@ fn report(out: &Path, outcome: &Outcome, throughput: Option<&Throughput>) -> Res
         serde_json::to_string_pretty(&summary)? + "\n",
     )?;
     Ok(())
+}
+
+/// A number from 1 to `MOST`.
+fn at_least_one<const MOST: usize>(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if (1..=MOST).contains(&number) => Ok(number),
+        _ => Err(format!("a number from 1 to {MOST} is wanted")),
+    }
+}
+
+/// A length of time that a measurement may take.
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(number) if (0.0..=3600.0).contains(&number) => Ok(number),
+        _ => Err("seconds from 0 to 3600 are wanted".into()),
+    }
 }
