@@ -210,10 +210,33 @@ fn frames_of_segmentation_offload_are_refused() {
     let input = directory.path().join("input.pcap");
     capture.write(&input).unwrap();
     let options = run_options(NdisVersion::V6_1, input, directory.path().to_owned());
-    let error = run(&options, &ProgressBar::hidden())
-        .unwrap_err()
-        .to_string();
+    let error = run(&options, &ProgressBar::hidden()).unwrap_err();
+    let error = format!("{error:#}");
+    assert!(error.starts_with("packet 1 of"), "{error}");
     assert!(error.contains("the adapter takes 9014"), "{error}");
+}
+
+/// A frame without a whole Ethernet header is not sent; the packets around it are not blamed.
+#[test]
+fn only_the_packet_that_cannot_be_sent_is_named() {
+    let good = || synthetic::udp_v4(100).unwrap();
+    let mut capture = Capture::default();
+    for frame in [good(), good(), vec![0xff; 9], good(), good()] {
+        capture
+            .packets
+            .push(Packet::new(Timestamp::default(), frame));
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let input = directory.path().join("input.pcap");
+    capture.write(&input).unwrap();
+    let options = run_options(NdisVersion::V6_1, input, directory.path().to_owned());
+    let outcome = run(&options, &ProgressBar::hidden()).unwrap();
+    assert_eq!((outcome.packets, outcome.verified), (5, 4));
+    let [failure] = outcome.failures.as_slice() else {
+        panic!("{:?}", outcome.failures);
+    };
+    assert!(failure.starts_with("packet 3 "), "{failure}");
+    assert!(failure.contains("NDIS_STATUS_FAILURE"), "{failure}");
 }
 
 /// Two runs from one seed are the same on the wire; random keys differ.
