@@ -136,6 +136,9 @@ fn readers_and_writers_at_once() {
     let added = AtomicUsize::new(0);
     let table = Table::try_new(16).unwrap();
     let done = AtomicBool::new(false);
+    // There whenever a reader looks, however late the scheduler starts it.
+    let lasting = table.insert(item(0, &drops)).ok().unwrap();
+    added.fetch_add(1, Ordering::SeqCst);
     thread::scope(|scope| {
         let writers: Vec<_> = (0..3)
             .map(|seed| {
@@ -161,8 +164,9 @@ fn readers_and_writers_at_once() {
             .collect();
         for _ in 0..2 {
             scope.spawn(|| {
-                let mut seen = 0u64;
-                while !done.load(Ordering::SeqCst) {
+                loop {
+                    let last_round = done.load(Ordering::SeqCst);
+                    let mut seen = 0u64;
                     for key in 0..8 {
                         for found in table.lookup(key) {
                             assert_eq!(found.key, key);
@@ -170,8 +174,11 @@ fn readers_and_writers_at_once() {
                             seen += 1;
                         }
                     }
+                    assert!(seen > 0);
+                    if last_round {
+                        break;
+                    }
                 }
-                assert!(seen > 0);
             });
         }
         for writer in writers {
@@ -179,6 +186,7 @@ fn readers_and_writers_at_once() {
         }
         done.store(true, Ordering::SeqCst);
     });
+    assert!(table.remove(lasting));
     assert!(table.is_empty());
     assert_eq!(
         drops.load(Ordering::SeqCst),
