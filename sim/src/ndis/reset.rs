@@ -83,7 +83,7 @@ fn check_reset(machine: &Machine, adapter: &AdapterBlock) {
     if adapter.driver.version < (6, 30) {
         return;
     }
-    let sends = send::outstanding(machine, adapter);
+    let sends = send::held(machine, adapter);
     let requests = adapter.oids.pending();
     if !sends.is_empty() || !requests.is_empty() {
         violation(

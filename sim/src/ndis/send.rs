@@ -4,7 +4,10 @@
 use std::{
     collections::BTreeMap,
     ptr,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -40,6 +43,8 @@ pub(super) struct SendRecord {
     adapter: u64,
     open: Arc<OpenBlock>,
     since: Duration,
+    /// MiniportSendNetBufferLists has returned, and the request was not complete by then.
+    held: Arc<AtomicBool>,
 }
 
 /// The statuses that the page of NdisMSendNetBufferListsComplete lists.
@@ -106,6 +111,7 @@ pub(super) fn send(
         next = nbl.nbl;
     }
     let since = machine.clock().now();
+    let held = Arc::new(AtomicBool::new(false));
     adapter.sends.fetch_add(nbls.len(), Ordering::AcqRel);
     for nbl in nbls {
         let key = nbl.nbl as u64;
@@ -114,6 +120,7 @@ pub(super) fn send(
             adapter: adapter.handle,
             open: Arc::clone(open),
             since,
+            held: Arc::clone(&held),
         };
         machine.ndis().sends.insert(key, record.into());
     }
@@ -132,6 +139,7 @@ pub(super) fn send(
             &[adapter.context(), next as u64, 0, u64::from(flags)],
         );
     }
+    held.store(true, Ordering::Release);
 }
 
 /// Asks the miniport to complete queued sends of that id.
@@ -246,9 +254,23 @@ pub(super) fn oldest(machine: &Machine, adapter: &AdapterBlock) -> Option<Durati
 
 /// Every send request that the adapter still has, for reports.
 pub(super) fn outstanding(machine: &Machine, adapter: &AdapterBlock) -> Vec<String> {
+    list(machine, adapter, |_| true)
+}
+
+/// The send requests that the miniport holds: those whose handler is still being called on
+/// another processor are not (yet) among them.
+pub(super) fn held(machine: &Machine, adapter: &AdapterBlock) -> Vec<String> {
+    list(machine, adapter, |r| r.held.load(Ordering::Acquire))
+}
+
+fn list(
+    machine: &Machine,
+    adapter: &AdapterBlock,
+    wanted: impl Fn(&SendRecord) -> bool,
+) -> Vec<String> {
     let all = machine.ndis().sends.all();
     all.iter()
-        .filter(|r| r.adapter == adapter.handle)
+        .filter(|r| r.adapter == adapter.handle && wanted(r))
         .filter_map(|r| r.nbl.lock().as_ref().map(|n| format!("{n:?}")))
         .collect()
 }
