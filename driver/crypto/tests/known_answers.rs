@@ -65,6 +65,15 @@ fn nist_aes_cbc() {
     assert_eq!(cases, 523);
 }
 
+/// Section 4, cases 1 to 4.
+#[test]
+fn rfc_3602_aes_cbc() {
+    let cases = nist("rfc-3602-cbc.txt", |[key, iv, plaintext, ciphertext]| {
+        check_aes_cbc(key, iv, plaintext, ciphertext);
+    });
+    assert_eq!(cases, 4);
+}
+
 #[test]
 fn nist_triple_des_cbc_and_des_cbc() {
     let single = Cell::new(0);
@@ -207,10 +216,10 @@ fn hmac<H: HashFunction>(key: &[u8], message: &[u8]) -> Vec<u8> {
     tag.to_vec()
 }
 
-/// RFC 2202 and RFC 4231.
+/// RFC 2202, RFC 4231, and the truncated tags of RFC 4868 section 2.7.2.1.
 #[test]
 fn hmac_of_the_rfcs() {
-    fn check<H: HashFunction>(name: &str) {
+    fn check<H: HashFunction>(name: &str, expected: usize) {
         let text = vectors(&format!("hmac/{name}.txt"));
         let field = |name: &'static str| {
             let start = format!("{name} = ");
@@ -223,11 +232,12 @@ fn hmac_of_the_rfcs() {
             assert_eq!(tag[..digest.len()], digest);
             cases += 1;
         }
-        assert!(cases >= 6, "{name}: {cases}");
+        assert_eq!(cases, expected, "{name}");
     }
-    check::<Md5>("rfc-2202-md5");
-    check::<Sha1>("rfc-2202-sha1");
-    check::<Sha256>("rfc-4231-sha256");
+    check::<Md5>("rfc-2202-md5", 7);
+    check::<Sha1>("rfc-2202-sha1", 7);
+    check::<Sha256>("rfc-4231-sha256", 6);
+    check::<Sha256>("rfc-4868-sha256-128", 4);
 }
 
 #[test]
@@ -308,6 +318,42 @@ fn wycheproof_gmac() {
         }
     }
     assert!(cases > 100, "only {cases} cases");
+}
+
+/// NIST's cases of AES-GCM without text: tags of every length over authenticated data alone.
+#[test]
+fn nist_gmac() {
+    let (mut right, mut wrong) = (0, 0);
+    for bits in [128, 192, 256] {
+        for set in ["Decrypt", "EncryptExtIV"] {
+            let text = vectors(&format!("nist-gcm/gcm{set}{bits}.txt"));
+            for line in text.lines().filter(|line| !line.starts_with('#')) {
+                let fields: Vec<_> = line.split(' ').collect();
+                let [key, nonce, message, plaintext, "-", tag] = fields[..] else {
+                    continue;
+                };
+                let unhex = |field: &str| hex::decode(field.trim_matches('-')).unwrap();
+                let (key, message, tag) = (unhex(key), unhex(message), unhex(tag));
+                let nonce = unhex(nonce).try_into().unwrap();
+                for piece in [7, 16, 1000] {
+                    let whole = match key.len() {
+                        16 => gmac::<Aes128>(&key, &nonce, &message, piece),
+                        24 => gmac::<Aes192>(&key, &nonce, &message, piece),
+                        _ => gmac::<Aes256>(&key, &nonce, &message, piece),
+                    };
+                    let same = same_tag(&whole[..tag.len()], &tag);
+                    assert_eq!(same, plaintext != "FAIL", "{line}");
+                }
+                if plaintext == "FAIL" {
+                    wrong += 1;
+                } else {
+                    right += 1;
+                }
+            }
+        }
+    }
+    assert_eq!(right + wrong, 1050);
+    assert!(wrong > 100, "only {wrong} wrong tags");
 }
 
 /// GMAC is GCM of nothing, with the message as what is only authenticated.

@@ -6,7 +6,9 @@
 //! ```
 //!
 //! The RFC does not say what the IV counts as while the tag is computed. It is a part of the
-//! ICV field, and that counts as zeros (RFC 4302 section 3.3.3.1); the nonce covers it.
+//! ICV field, and that counts as zeros (RFC 4302 section 3.3.3.1); the nonce covers it. Oracle
+//! Solaris, of whose AH with AES-GMAC the source is public, reads it so too
+//! (`ah_gmac_params_init`). The padding that IPv6 needs, 4 bytes to 40, is in erratum 3643.
 
 use ipsec_crypto::{BlockCipher, Gmac, InvalidKeyLength, Simd, TAG_BYTES, same_tag};
 
