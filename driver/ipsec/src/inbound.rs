@@ -15,7 +15,7 @@ use crate::packet::{self, Headers};
 use crate::sa::lookup::Selector;
 use crate::sa::params::Operation;
 use crate::sa::{Association, Sa};
-use crate::verdict::{CryptoStatus, NotProcessed, Outcome, Trailer, Verdict};
+use crate::verdict::{CryptoStatus, NotProcessed, Outcome, Payload, Payloads, Trailer, Verdict};
 
 /// A burst of received packets. Consecutive packets of the same SAs pay for finding them
 /// once. Dropping it adds up the counters.
@@ -27,6 +27,7 @@ pub struct InboundBurst<'a> {
     outer: Cached<'a>,
     /// Of the payload in a tunnel.
     inner: Cached<'a>,
+    payloads: Payloads,
     counters: Counters,
 }
 
@@ -71,8 +72,15 @@ impl<'a> InboundBurst<'a> {
             simd,
             outer: Cached::default(),
             inner: Cached::default(),
+            payloads: Payloads::default(),
             counters: Counters::default(),
         }
+    }
+
+    /// What the IPsec headers of the packet that was opened last carry, as far as it was found
+    /// authentic.
+    pub const fn payloads(&self) -> &Payloads {
+        &self.payloads
     }
 
     /// Looks for the packet's SA, checks the ICV and decrypts in place; if that was a tunnel,
@@ -82,6 +90,7 @@ impl<'a> InboundBurst<'a> {
     /// Headers, trailers and ICVs stay in it. A payload with a wrong ICV was not changed, nor
     /// anything outside of it. Replays are the transport's to find.
     pub fn open(&mut self, packet: &mut [u8]) -> Verdict {
+        self.payloads = Payloads::default();
         let selected = match select(packet) {
             Ok(selected) => selected,
             Err(reason) => {
@@ -96,6 +105,7 @@ impl<'a> InboundBurst<'a> {
             return Verdict::NotProcessed(NotProcessed::NoSa);
         };
         let opened = current.open(self.simd, &selected, packet);
+        self.payloads.outer = opened.as_ref().ok().map(|outer| outer.payload(0));
         let outcome = match &opened {
             Err(status) => Outcome::failed(*status),
             Ok(outer) => self.open_inner(outer, packet).unwrap_or(Outcome {
@@ -119,6 +129,8 @@ impl<'a> InboundBurst<'a> {
         let selected = select(inner).ok()?;
         let current = self.inner.find(self.engine, selected.selector)?;
         let opened = current.open(self.simd, &selected, inner);
+        let start = outer.payload.start;
+        self.payloads.inner = opened.as_ref().ok().map(|inner| inner.payload(start));
         let (status, sa_delete_request) = match opened {
             Ok(opened) => (CryptoStatus::Success, opened.sa_delete_request),
             // Whatever the SA did before, this is the portion within the tunnel.
@@ -206,6 +218,17 @@ struct Opened {
     /// Of the body, or of what AH carries.
     bytes: u64,
     sa_delete_request: bool,
+}
+
+impl Opened {
+    /// What it carries; the packet that was opened is at `start` in the received one.
+    fn payload(&self, start: usize) -> Payload {
+        let Range { start: from, end } = self.payload;
+        Payload {
+            protocol: self.next_header,
+            range: from.saturating_add(start)..end.saturating_add(start),
+        }
+    }
 }
 
 /// ESP that was opened.

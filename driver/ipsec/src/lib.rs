@@ -65,4 +65,4 @@ pub use sa::params::{
     SaParams, SecurityAssociation, UdpEncapsulation,
 };
 pub use sa::{AddError, SaHandle, UpdateError};
-pub use verdict::{CryptoStatus, NotProcessed, Outcome, Trailer, Verdict};
+pub use verdict::{CryptoStatus, NotProcessed, Outcome, Payload, Payloads, Trailer, Verdict};

@@ -13,7 +13,7 @@ use crate::esp::transform::{EspTransform, Sequence};
 use crate::packet::{self, Headers};
 use crate::sa::params::Direction;
 use crate::sa::{Association, Sa, SaHandle};
-use crate::verdict::Trailer;
+use crate::verdict::{Payload, Payloads, Trailer};
 
 /// The out-of-band data of a packet to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,17 @@ pub struct SendRequest {
     pub ah_header_offset: u8,
     /// Likewise `EspHeaderOffset`, in units of 4 bytes.
     pub esp_header_offset: u8,
+}
+
+impl SendRequest {
+    /// The SA of the outer portion, or of the only one, and that of the inner.
+    const fn handles(&self) -> Result<(SaHandle, Option<SaHandle>), SendError> {
+        match (self.tunnel, self.transport) {
+            (Some(tunnel), Some(transport)) => Ok((tunnel, Some(transport))),
+            (Some(only), None) | (None, Some(only)) => Ok((only, None)),
+            (None, None) => Err(SendError::UnknownSa),
+        }
+    }
 }
 
 /// Why a packet was not sealed. Its bytes are as they were, and it must not be sent: the
@@ -158,13 +169,36 @@ impl<'a> OutboundBurst<'a> {
         }
     }
 
+    /// Where a packet's payloads are, for whoever has something to do to them before they are
+    /// sealed. The packet is not changed.
+    ///
+    /// # Errors
+    /// [`SendError`], of what [`seal`](Self::seal) would say.
+    pub fn payloads(
+        &mut self,
+        request: &SendRequest,
+        packet: &[u8],
+    ) -> Result<Payloads, SendError> {
+        let (outer, inner) = request.handles()?;
+        let current = self.outer.find(self.engine, outer)?;
+        let outside = Portion::find(&current.sa, packet, 0..packet.len())?;
+        let inner = match inner {
+            None => None,
+            Some(inner) => {
+                let within = self.inner.find(self.engine, inner)?;
+                let inside = Portion::find(&within.sa, packet, outside.tunnelled(packet)?)?;
+                Some(inside.payload(packet)?)
+            }
+        };
+        Ok(Payloads {
+            outer: Some(outside.payload(packet)?),
+            inner,
+        })
+    }
+
     /// Returns the bytes of the outer body.
     fn try_seal(&mut self, request: &SendRequest, packet: &mut [u8]) -> Result<u64, SendError> {
-        let (outer, inner) = match (request.tunnel, request.transport) {
-            (Some(tunnel), Some(transport)) => (tunnel, Some(transport)),
-            (Some(only), None) | (None, Some(only)) => (only, None),
-            (None, None) => return Err(SendError::UnknownSa),
-        };
+        let (outer, inner) = request.handles()?;
         let current = self.outer.find(self.engine, outer)?;
         let outside = Portion::find(&current.sa, packet, 0..packet.len())?;
         let Some(inner) = inner else {
@@ -282,9 +316,9 @@ impl Portion {
         Ok(())
     }
 
-    /// The packet in this tunnel.
-    fn tunnelled(&self, packet: &[u8]) -> Result<Range<usize>, SendError> {
-        let (payload, next_header) = match (&self.esp, &self.ah) {
+    /// What it carries.
+    fn payload(&self, packet: &[u8]) -> Result<Payload, SendError> {
+        let (range, protocol) = match (&self.esp, &self.ah) {
             (Some(esp), _) => {
                 let body = packet.get(esp.body.clone());
                 let payload = body.and_then(|body| esp::payload(body, esp.trailer));
@@ -294,9 +328,15 @@ impl Portion {
             (None, Some(ah)) => (shifted(&ah.payload, self.ip.start), ah.next_header),
             (None, None) => return Err(SendError::HeaderMismatch),
         };
-        let bytes = packet.get(payload.clone()).unwrap_or_default();
-        if packet::tunnelled(next_header, bytes) {
-            Ok(payload)
+        Ok(Payload { protocol, range })
+    }
+
+    /// The packet in this tunnel.
+    fn tunnelled(&self, packet: &[u8]) -> Result<Range<usize>, SendError> {
+        let Payload { protocol, range } = self.payload(packet)?;
+        let bytes = packet.get(range.clone()).unwrap_or_default();
+        if packet::tunnelled(protocol, bytes) {
+            Ok(range)
         } else {
             Err(SendError::HeaderMismatch)
         }

@@ -1,5 +1,7 @@
 //! What became of a received packet: the out-of-band data of the receive indication.
 
+use core::ops::Range;
+
 /// The result of [`InboundBurst::open`](crate::InboundBurst::open).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -48,6 +50,24 @@ impl Outcome {
             trailer: None,
         }
     }
+}
+
+/// What the last IPsec header of a portion carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payload {
+    /// Its protocol.
+    pub protocol: u8,
+    /// Where it is in the packet, without padding, trailer and ICV.
+    pub range: Range<usize>,
+}
+
+/// What the IPsec headers of a packet carry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Payloads {
+    /// Those of the only portion, or of the tunnel.
+    pub outer: Option<Payload>,
+    /// Those of the packet in the tunnel.
+    pub inner: Option<Payload>,
 }
 
 /// The decrypted ESP trailer.
