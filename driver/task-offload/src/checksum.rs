@@ -1,5 +1,7 @@
 //! Checksum offload: the checksums of packets to send, and the verdict on those of received ones.
 
+use core::ops::Range;
+
 use crate::{Carried, Ip, IpVersion, NotIp, Sum, TCP, UDP, ip};
 
 /// IP protocol number of an IPv4 packet in a tunnel.
@@ -58,7 +60,7 @@ impl From<NotIp> for ChecksumError {
 }
 
 /// Writes the checksums of `packet`, which begins with the IP header and is contiguous; Ethernet
-/// padding may follow it. `carried` is what its IPsec headers carry.
+/// padding may follow it. `carried` is what its IPsec headers carry, from the outside in.
 ///
 /// What the checksum fields hold is not looked at: the sum over the pseudo-header that the transport
 /// leaves in them is an "early start" ("Offloading Checksum Tasks") that software does not need.
@@ -67,29 +69,68 @@ impl From<NotIp> for ChecksumError {
 /// [`ChecksumError`].
 pub fn compute(
     packet: &mut [u8],
-    carried: Option<&Carried>,
+    carried: impl IntoIterator<Item = Carried>,
     tasks: Tasks,
 ) -> Result<(), ChecksumError> {
-    let outer = Ip::parse(packet)?;
+    let levels = Levels::find(packet, carried)?;
+    let innermost = levels.innermost.ok_or(ChecksumError::Malformed)?;
     if tasks.ip_header {
-        write_ip_header(packet, &outer)?;
+        // The page of NDIS_TCP_IP_CHECKSUM_NET_BUFFER_LIST_INFO wants both headers of a tunnel's,
+        // "Offloading Checksum Tasks" the outer one alone: the transport's own result is the same.
+        write_ip_header(packet, &levels.outer)?;
+        if let Some((start, ip)) = &levels.tunnelled {
+            let within = packet.get_mut(*start..).ok_or(ChecksumError::Malformed)?;
+            write_ip_header(within, ip)?;
+        }
     }
-    let Some(carried) = carried else {
-        return write_transport(packet, &outer, tasks.transport, 0);
-    };
-    if !is_tunnel(carried.protocol) {
-        let ip = outer.behind(packet, carried)?;
-        return write_transport(packet, &ip, tasks.transport, 0);
+    let start = levels.tunnelled.map_or(0, |(start, _)| start);
+    let packet = packet.get_mut(start..).ok_or(ChecksumError::Malformed)?;
+    write_transport(packet, &innermost, tasks.transport, start)
+}
+
+/// The IP packets in a packet.
+struct Levels {
+    outer: Ip,
+    /// The one in a tunnel, and where it starts.
+    tunnelled: Option<(usize, Ip)>,
+    /// Of `tunnelled`, if there is one, or else of `outer`: with its IPsec headers passed. None if
+    /// the way there does not parse.
+    innermost: Option<Ip>,
+    /// A UDP header is between the IP header and the IPsec header of the innermost packet, and its
+    /// SA is of transport mode.
+    translated: bool,
+}
+
+impl Levels {
+    fn find(packet: &[u8], carried: impl IntoIterator<Item = Carried>) -> Result<Self, NotIp> {
+        let outer = Ip::parse(packet)?;
+        let mut levels = Self {
+            innermost: Some(outer.clone()),
+            outer,
+            tunnelled: None,
+            translated: false,
+        };
+        for carried in carried {
+            levels.innermost = levels.pass(packet, carried);
+        }
+        Ok(levels)
     }
-    let start = carried.payload.start;
-    let inner_packet = packet
-        .get_mut(carried.payload.clone())
-        .ok_or(ChecksumError::Malformed)?;
-    let inner = Ip::parse(inner_packet)?;
-    if tasks.ip_header {
-        write_ip_header(inner_packet, &inner)?;
+
+    /// Goes behind one IPsec header.
+    fn pass(&mut self, packet: &[u8], mut carried: Carried) -> Option<Ip> {
+        let ip = self.innermost.take()?;
+        if is_tunnel(carried.protocol) {
+            let inner = Ip::parse(packet.get(carried.payload.clone())?).ok()?;
+            self.tunnelled = Some((carried.payload.start, inner.clone()));
+            self.translated = false;
+            return Some(inner);
+        }
+        let start = self.tunnelled.as_ref().map_or(0, |(start, _)| *start);
+        let Range { start: from, end } = carried.payload;
+        carried.payload = from.checked_sub(start)?..end.checked_sub(start)?;
+        self.translated = ip.protocol == UDP;
+        ip.behind(packet.get(start..)?, &carried).ok()
     }
-    write_transport(inner_packet, &inner, tasks.transport, start)
 }
 
 /// Writes the checksum of an IPv4 header.
@@ -188,44 +229,39 @@ pub struct Validated {
 }
 
 /// Looks at the checksums of a received packet, which begins with the IP header. `carried` is what
-/// its IPsec headers carried, decrypted; without it nothing behind them is looked at. Of what does
-/// not parse, of fragments, and of UDP without a checksum nothing is said.
+/// its IPsec headers carried, decrypted, from the outside in; without it nothing behind them is looked
+/// at. Of what does not parse, of fragments, and of UDP without a checksum nothing is said.
 #[must_use]
-pub fn validate(packet: &[u8], carried: Option<&Carried>, enabled: Enabled) -> Validated {
+pub fn validate(
+    packet: &[u8],
+    carried: impl IntoIterator<Item = Carried>,
+    enabled: Enabled,
+) -> Validated {
     let mut found = Validated::default();
-    let Ok(outer) = Ip::parse(packet) else {
+    let Ok(levels) = Levels::find(packet, carried) else {
         return found;
     };
+    let mut start = 0;
     if enabled.ip_header {
-        found.ip_header = check_ip_header(packet, &outer);
+        found.ip_header = check_ip_header(packet, &levels.outer);
     }
-    let Some(carried) = carried else {
-        check_transport(packet, &outer, enabled, &mut found);
-        return found;
-    };
-    if !is_tunnel(carried.protocol) {
-        let translated = outer.protocol == UDP;
-        if let Ok(ip) = outer.behind(packet, carried) {
-            check_transport(packet, &ip, enabled, &mut found);
+    if let Some((tunnelled, ip)) = &levels.tunnelled {
+        start = *tunnelled;
+        let within = packet.get(start..).unwrap_or_default();
+        if let Some(right) = check_ip_header(within, ip).filter(|_| enabled.ip_header) {
+            // "The NIC validates the checksum for both IP headers."
+            found.ip_header = Some(right && found.ip_header.unwrap_or(true));
         }
-        if translated {
-            // A NAT on the way changes the addresses that the checksum is over: the transport has to
-            // take it as it is, or mend it (RFC 3948 section 3.1.2).
-            found.tcp = found.tcp.filter(|right| *right);
-            found.udp = found.udp.filter(|right| *right);
-        }
-        return found;
     }
-    let inner_packet = packet.get(carried.payload.clone()).unwrap_or_default();
-    if let Ok(inner) = Ip::parse(inner_packet) {
-        if enabled.ip_header {
-            let within = check_ip_header(inner_packet, &inner);
-            found.ip_header = match (found.ip_header, within) {
-                (Some(a), Some(b)) => Some(a && b),
-                (a, b) => a.or(b),
-            };
-        }
-        check_transport(inner_packet, &inner, enabled, &mut found);
+    if let Some(ip) = &levels.innermost {
+        let within = packet.get(start..).unwrap_or_default();
+        check_transport(within, ip, enabled, &mut found);
+    }
+    if levels.translated {
+        // A NAT on the way changes the addresses that the checksum is over: the transport has to take
+        // it as it is, or mend it (RFC 3948 section 3.1.2).
+        found.tcp = found.tcp.filter(|right| *right);
+        found.udp = found.udp.filter(|right| *right);
     }
     found
 }

@@ -26,7 +26,7 @@ pub struct NotIp;
 pub struct Carried {
     /// The protocol: of a transport, of an IPv6 extension header, or 4 or 41 of a tunnelled packet.
     pub protocol: u8,
-    /// Where it is in the packet, without padding, trailer and ICV.
+    /// Where it is in the received packet, or in that to send, without padding, trailer and ICV.
     pub payload: Range<usize>,
 }
 
