@@ -2,6 +2,7 @@
 
 mod build;
 mod fsutil;
+mod fuzz;
 mod lab;
 mod paths;
 mod progress;
@@ -41,6 +42,8 @@ enum Task {
     Receive(LabArgs),
     /// Packets per second and Gbit/s through the driver in the simulator, by packet size.
     Throughput(LabArgs),
+    /// Run the fuzz targets of tests/fuzz with libFuzzer; nightly is not needed.
+    Fuzz(fuzz::FuzzArgs),
     /// Set up the peers (tshark, scapy) and run all tests.
     Test(TestArgs),
 }
@@ -113,6 +116,7 @@ fn run(cli: Cli) -> Result<()> {
         Task::Send(args) => lab::run(&ui, "send", &args.arguments),
         Task::Receive(args) => lab::run(&ui, "receive", &args.arguments),
         Task::Throughput(args) => lab::run(&ui, "throughput", &args.arguments),
+        Task::Fuzz(args) => fuzz::run(&ui, &args),
         Task::Test(args) => test::run(&ui, &args.filter),
     }
 }

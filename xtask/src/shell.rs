@@ -1,6 +1,7 @@
 //! Running other programs, with errors that say what was run and what it answered.
 
 use std::{
+    env,
     ffi::OsStr,
     io::{self, BufRead, BufReader},
     path::PathBuf,
@@ -73,6 +74,20 @@ pub fn capture(command: &mut Command) -> Result<String> {
     let text = String::from_utf8(output.stdout)
         .with_context(|| format!("`{shown}` answered in something other than UTF-8"))?;
     Ok(text.trim().to_owned())
+}
+
+/// The name of this machine as Rust's compiler has it.
+///
+/// # Errors
+/// When there is no compiler.
+pub fn host() -> Result<String> {
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let version = capture(Command::new(rustc).arg("-vV"))?;
+    version
+        .lines()
+        .find_map(|line| line.strip_prefix("host: "))
+        .map(str::to_owned)
+        .context("`rustc -vV` does not say its host")
 }
 
 /// The path of a program in `PATH`.

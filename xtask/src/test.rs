@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     build::{self, Action, Arch},
-    lab, paths,
+    fuzz, lab, paths,
     progress::Progress,
     setup, shell,
 };
@@ -45,6 +45,7 @@ pub fn run(ui: &Progress, filter: &[String]) -> Result<()> {
     stream(&mut test)?;
     if filter.is_empty() {
         interleavings()?;
+        fuzz::bounded(ui)?;
         build::check_reproducible(ui, &images)?;
     }
     Ok(())
@@ -55,6 +56,10 @@ fn form(ui: &Progress) -> Result<()> {
     if shell::find("cargo-fmt").is_some() {
         let step = ui.step("rustfmt");
         shell::run(cargo().args(["fmt", "--all", "--check"]), &step)?;
+        shell::run(
+            cargo().current_dir(fuzz::folder()).args(["fmt", "--check"]),
+            &step,
+        )?;
         step.done("");
     } else {
         ui.line("  --  rustfmt is not installed: formatting not checked");
@@ -70,6 +75,17 @@ fn form(ui: &Progress) -> Result<()> {
                 "--deny",
                 "warnings",
             ]),
+            &step,
+        )?;
+        step.done("");
+        let step = ui.step("clippy, fuzz targets");
+        shell::run(
+            cargo()
+                .current_dir(fuzz::folder())
+                .args(["clippy", "--locked", "--all-targets"])
+                .arg("--target-dir")
+                .arg(paths::target().join("fuzz").join("clippy"))
+                .args(["--", "--deny", "warnings"]),
             &step,
         )?;
         step.done("");
