@@ -15,6 +15,7 @@ pub mod driver;
 pub mod exports;
 pub mod gate;
 pub mod guarded;
+pub mod history;
 pub mod inf;
 pub mod inject;
 pub mod irql;

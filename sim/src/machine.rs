@@ -17,6 +17,7 @@ use crate::{
     exports::{Export, Registry},
     gate::{self, Thunks},
     guarded::GuardedBuf,
+    history::{Histories, Object},
     inject::Faults,
     irql::Irql,
     ntos,
@@ -44,6 +45,8 @@ pub(crate) struct Settings {
     pub(crate) special_pool: bool,
     pub(crate) echo: bool,
     pub(crate) features: u64,
+    pub(crate) history: bool,
+    pub(crate) dispatch_limit: Option<Duration>,
 }
 
 impl Default for Builder {
@@ -57,6 +60,8 @@ impl Default for Builder {
                 special_pool: false,
                 echo: false,
                 features: u64::MAX,
+                history: true,
+                dispatch_limit: Some(Duration::from_secs(2)),
             },
             manual_clock: false,
         }
@@ -93,6 +98,23 @@ impl Builder {
     #[must_use]
     pub fn stack_limit(mut self, bytes: Option<usize>) -> Self {
         self.settings.stack_limit = bytes;
+        self
+    }
+
+    /// Processor time that one DPC, or one call of the driver at DISPATCH_LEVEL, may take, what NDIS
+    /// and the protocols do in it included; `None` sets no limit. Default 2 s: Windows asks for 100
+    /// microseconds, has a watchdog that is patient, and is not a debug build on a host that others use.
+    #[must_use]
+    pub fn dispatch_limit(mut self, limit: Option<Duration>) -> Self {
+        self.settings.dispatch_limit = limit;
+        self
+    }
+
+    /// Whether the events in the lives of objects are kept for reports. Default on; off only for runs
+    /// that measure speed.
+    #[must_use]
+    pub fn history(mut self, on: bool) -> Self {
+        self.settings.history = on;
         self
     }
 
@@ -146,6 +168,7 @@ impl Builder {
             reporter: Reporter::default(),
             tracker: Tracker::default(),
             faults: Faults::default(),
+            histories: Histories::new(self.settings.history),
             kernel: ntos::State::new(&self.settings),
             wdf: wdf::State::default(),
             ndis: crate::ndis::State::default(),
@@ -168,6 +191,7 @@ pub struct Machine {
     reporter: Reporter,
     tracker: Tracker,
     faults: Faults,
+    histories: Histories,
     kernel: ntos::State,
     wdf: wdf::State,
     ndis: crate::ndis::State,
@@ -371,6 +395,10 @@ impl Machine {
         &self.images
     }
 
+    pub(crate) fn histories(&self) -> &Histories {
+        &self.histories
+    }
+
     pub(crate) fn settings(&self) -> &Settings {
         &self.settings
     }
@@ -394,10 +422,11 @@ impl Machine {
 
     /// Adds a finding that does not stop the machine.
     pub fn finding(&self, rule: Rule, message: impl Into<String>) {
-        self.reporter.0.lock().findings.push(Finding {
-            rule,
-            message: message.into(),
-        });
+        self.add_finding(Finding::new(rule, message));
+    }
+
+    pub(crate) fn add_finding(&self, finding: Finding) {
+        self.reporter.0.lock().findings.push(finding);
     }
 
     /// What was found so far.
@@ -424,17 +453,40 @@ impl Machine {
     /// Stops the machine for a broken rule and returns; the first violation
     /// counts. Code on a processor uses [`crate::report::violation`].
     pub fn stop(&self, rule: Rule, message: impl Into<String>) -> BugCheck {
+        self.stop_about(rule, message, &[])
+    }
+
+    /// Like [`Machine::stop`], with the histories of the objects that it is about.
+    pub(crate) fn stop_about(
+        &self,
+        rule: Rule,
+        message: impl Into<String>,
+        objects: &[Object],
+    ) -> BugCheck {
         let context = processor::try_current()
             .filter(|c| c.is_on(self))
             .map(|c| c.context());
+        if let Some(check) = self.bug_check() {
+            return check;
+        }
+        // Names take their time to look up: not under the lock.
+        let histories = objects
+            .iter()
+            .filter_map(|object| self.histories.of(&self.images, *object))
+            .collect();
+        let check = BugCheck::new(rule, message.into(), context, Some(&self.images), histories);
         let mut report = self.reporter.0.lock();
-        let check = report
-            .bug_check
-            .get_or_insert_with(|| BugCheck::new(rule, message.into(), context))
-            .clone();
+        let check = report.bug_check.get_or_insert(check).clone();
         drop(report);
         self.stopped.store(true, Ordering::Release);
         check
+    }
+
+    pub(crate) fn note_dispatch(&self, time: Duration, what: &'static str) {
+        let mut report = self.reporter.0.lock();
+        if report.longest_at_dispatch.is_none_or(|(t, _)| t < time) {
+            report.longest_at_dispatch = Some((time, what));
+        }
     }
 
     pub(crate) fn note_stack(&self, depth: usize, what: &'static str) {

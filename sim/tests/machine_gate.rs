@@ -144,7 +144,7 @@ fn the_violation_is_located_between_two_calls() {
         "*** STOP: ExtendedProcessorState",
         "Page: ",
         "Processor 0, PASSIVE_LEVEL",
-        "in TestCallback",
+        "TestCallback (callback)",
     ] {
         assert!(text.contains(part), "{text}");
     }

@@ -7,7 +7,9 @@ use object::{
     read::pe::{Import, PeFile64},
 };
 
-use super::LoadError;
+use pe_unwind_info::x86_64::{FunctionTableEntries, UnwindState};
+
+use super::{LoadError, symbols::Symbols};
 
 const PAGE: usize = 4096;
 
@@ -18,6 +20,9 @@ pub struct Image {
     size: usize,
     entry: usize,
     sections: Vec<Section>,
+    /// Where the table of functions with their unwind data is.
+    functions: std::ops::Range<usize>,
+    pub(super) symbols: Symbols,
 }
 
 struct Section {
@@ -39,6 +44,13 @@ fn format(e: impl fmt::Display) -> LoadError {
 
 fn bad<T>(message: impl Into<String>) -> Result<T, LoadError> {
     Err(LoadError::Format(message.into()))
+}
+
+/// The exception directory, as RVAs.
+fn functions(parsed: &PeFile64<'_>) -> Option<std::ops::Range<usize>> {
+    let directory = parsed.data_directory(pe::IMAGE_DIRECTORY_ENTRY_EXCEPTION)?;
+    let start = directory.virtual_address.get(LE) as usize;
+    Some(start..start.checked_add(directory.size.get(LE) as usize)?)
 }
 
 impl Image {
@@ -93,6 +105,8 @@ impl Image {
             size,
             entry,
             sections: Vec::new(),
+            functions: functions(&parsed).filter(|r| r.end <= size).unwrap_or(0..0),
+            symbols: Symbols::of(&parsed),
         };
         // SAFETY: the mapping, which nobody else refers to while it is filled.
         let bytes = unsafe { slice::from_raw_parts_mut(map.cast::<u8>(), size) };
@@ -264,15 +278,43 @@ impl Image {
             .map(|s| (s.name.trim_end_matches('\0'), self.base + s.start, s.size))
     }
 
+    /// The RVA of an address within.
+    pub(super) fn rva(&self, address: usize) -> Option<usize> {
+        let rva = address.checked_sub(self.base)?;
+        (rva < self.size).then_some(rva)
+    }
+
+    fn section_at(&self, rva: usize) -> Option<&Section> {
+        self.sections
+            .iter()
+            .find(|s| (s.start..s.start + s.size).contains(&rva))
+    }
+
+    /// The rest of the section at an RVA, if it is one that stays readable.
+    fn memory_at(&self, rva: u32) -> Option<&[u8]> {
+        let rva = rva as usize;
+        let section = self.section_at(rva)?;
+        let kept = section.has(pe::IMAGE_SCN_MEM_READ)
+            && !section.has(pe::IMAGE_SCN_MEM_DISCARDABLE)
+            && !section.has(pe::IMAGE_SCN_MEM_WRITE);
+        let len = section.start + section.size - rva;
+        // SAFETY: mapped and readable for as long as the image is; nobody writes there.
+        kept.then(|| unsafe { slice::from_raw_parts((self.base + rva) as *const u8, len) })
+    }
+
+    /// Takes the registers of `state` from a function of the image back to its caller; the
+    /// result is where that goes on.
+    pub(crate) fn unwind(&self, address: usize, mut state: impl UnwindState) -> Option<u64> {
+        let rva = u32::try_from(self.rva(address)?).ok()?;
+        let table = self.memory_at(u32::try_from(self.functions.start).ok()?)?;
+        let table = FunctionTableEntries::parse(table.get(..self.functions.len())?);
+        table.unwind_frame(&mut state, |rva| self.memory_at(rva), rva)
+    }
+
     /// "name+0xRVA (section)" for an address within.
     pub(super) fn describe(&self, address: usize) -> Option<String> {
-        let rva = address
-            .checked_sub(self.base)
-            .filter(|rva| *rva < self.size)?;
-        let section = self
-            .sections
-            .iter()
-            .find(|s| (s.start..s.start + s.size).contains(&rva));
+        let rva = self.rva(address)?;
+        let section = self.section_at(rva);
         let section = section.map_or("headers", |s| s.name.trim_end_matches('\0'));
         Some(format!("{}+0x{rva:x} ({section})", self.name))
     }

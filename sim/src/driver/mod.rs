@@ -3,6 +3,7 @@
 
 mod image;
 mod object;
+mod symbols;
 
 use std::{collections::BTreeMap, ffi::c_void, fmt, fs, io, path::Path, sync::Arc};
 
@@ -129,10 +130,7 @@ impl Driver {
         let mut findings = Vec::new();
         if !had_unload {
             let message = "the driver has no DriverUnload and cannot be unloaded".to_owned();
-            findings.push(Finding {
-                rule: rules::RESOURCE_LEAK,
-                message,
-            });
+            findings.push(Finding::new(rules::RESOURCE_LEAK, message));
         }
         findings.extend(retire(&self.machine, &self.object));
         if let Some(check) = self.machine.bug_check() {
@@ -166,12 +164,9 @@ fn retire(machine: &Arc<Machine>, object: &Arc<object::Loaded>) -> Vec<Finding> 
         let queued: usize = machine.processors().iter().map(|p| p.keyed_dpcs()).sum();
         if queued != 0 {
             let message = format!("{queued} DPCs were still queued");
-            findings.push(Finding {
-                rule: rules::PENDING_AT_UNLOAD,
-                message,
-            });
+            findings.push(Finding::new(rules::PENDING_AT_UNLOAD, message));
         }
-        findings.extend(machine.kernel().leaks());
+        findings.extend(machine.kernel().leaks(machine));
         findings.extend(
             machine
                 .tracker()
@@ -183,15 +178,15 @@ fn retire(machine: &Arc<Machine>, object: &Arc<object::Loaded>) -> Vec<Finding> 
                     } else {
                         format!(" ({what})")
                     };
-                    Finding {
-                        rule: rules::RESOURCE_LEAK,
-                        message: format!("{kind} 0x{id:x}{what} was not given back"),
-                    }
+                    Finding::new(
+                        rules::RESOURCE_LEAK,
+                        format!("{kind} 0x{id:x}{what} was not given back"),
+                    )
                 }),
         );
     }
     for finding in &findings {
-        machine.finding(finding.rule, finding.message.clone());
+        machine.add_finding(finding.clone());
     }
     if machine.is_stopped() {
         object.keep_mapped();
@@ -201,7 +196,7 @@ fn retire(machine: &Arc<Machine>, object: &Arc<object::Loaded>) -> Vec<Finding> 
 
 impl Machine {
     /// Maps the image of a `.sys` file and calls its entry point at
-    /// PASSIVE_LEVEL.
+    /// PASSIVE_LEVEL. A PDB beside it gives the names in call stacks.
     ///
     /// # Errors
     /// See [`LoadError`]. A DriverEntry that fails must have given everything
@@ -212,7 +207,10 @@ impl Machine {
             .unwrap_or(path.as_os_str())
             .to_string_lossy()
             .into_owned();
-        self.load_image(&name, &fs::read(path)?, options)
+        let image = self.map(&name, &fs::read(path)?)?;
+        image.symbols.look_in(&path.with_extension("pdb"));
+        let entry = image.entry();
+        self.start(options, Some(image), entry)
     }
 
     /// Like [`Machine::load_file`], from memory.
@@ -225,9 +223,13 @@ impl Machine {
         file: &[u8],
         options: LoadOptions,
     ) -> Result<Driver, LoadError> {
-        let image = Image::map(name, file, |dll, import| self.resolve(dll, import))?;
+        let image = self.map(name, file)?;
         let entry = image.entry();
         self.start(options, Some(image), entry)
+    }
+
+    fn map(&self, name: &str, file: &[u8]) -> Result<Image, LoadError> {
+        Image::map(name, file, |dll, import| self.resolve(dll, import))
     }
 
     /// Loads a driver that consists of functions of this process. It reaches
@@ -299,6 +301,33 @@ impl Images {
             .find_map(|o| o.image.as_ref()?.describe(address))
     }
 
+    /// Calls `f` with the image that an address is in.
+    pub(crate) fn with_image<R>(&self, address: usize, f: impl FnOnce(&Image) -> R) -> Option<R> {
+        let all = self.0.read();
+        let image = all
+            .iter()
+            .filter_map(|o| o.image.as_ref())
+            .find(|image| image.rva(address).is_some())?;
+        Some(f(image))
+    }
+
+    /// The functions at an address of code, the innermost inlined one first.
+    pub(crate) fn symbols(&self, address: usize) -> Vec<String> {
+        let known = self.with_image(address, |image| {
+            let place = image.describe(address).unwrap_or_default();
+            let rva = image.rva(address).and_then(|rva| u32::try_from(rva).ok());
+            let names = rva.map(|rva| image.symbols.at(rva)).unwrap_or_default();
+            let (last, inlined) = names
+                .split_last()
+                .map_or((None, &[][..]), |(l, i)| (Some(l), i));
+            let mut lines: Vec<String> =
+                inlined.iter().map(|n| format!("{n}, inlined in")).collect();
+            lines.push(last.map_or_else(|| place.clone(), |name| format!("{place} {name}")));
+            lines
+        });
+        known.unwrap_or_else(|| host_symbols(address))
+    }
+
     /// The nearest return address into an image on a stack.
     pub(crate) fn describe_caller(&self, rsp: usize, top: usize) -> Option<String> {
         (rsp.next_multiple_of(8)..top)
@@ -316,6 +345,24 @@ impl Images {
         // SAFETY: the instruction there was just executed, so it is mapped.
         Some(unsafe { (address as *const [u8; 2]).read_unaligned() })
     }
+}
+
+/// The functions of this process at an address: a native driver's.
+fn host_symbols(address: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    backtrace::resolve(address as *mut c_void, |symbol| {
+        let Some(name) = symbol.name() else {
+            return;
+        };
+        lines.push(match (symbol.filename(), symbol.lineno()) {
+            (Some(file), Some(line)) => format!("{name:#} ({}:{line})", file.display()),
+            _ => format!("{name:#}"),
+        });
+    });
+    if lines.is_empty() {
+        lines.push(format!("0x{address:x}"));
+    }
+    lines
 }
 
 /// A driver's registry, for the routines that open keys by its path.

@@ -3,12 +3,14 @@
 use std::{
     cell::{Cell, RefCell, UnsafeCell},
     sync::Arc,
+    time::Duration,
 };
 
 use super::{
     asm::{AsmState, EXPECTED, GENERAL, Registers},
     stack::KernelStack,
     trap::{Fault, SignalStack},
+    unwind::Place,
     xstate::{self, Area},
 };
 use crate::{
@@ -47,6 +49,23 @@ pub(crate) struct Bracket {
     depth: usize,
 }
 
+/// A call in progress on the thread.
+#[derive(Clone, Copy)]
+pub(super) enum Call {
+    /// The driver called an import.
+    Import(&'static str),
+    /// The machine called the driver, whose stack began at `outer`.
+    Callback { name: &'static str, outer: usize },
+}
+
+impl Call {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Import(name) | Self::Callback { name, .. } => name,
+        }
+    }
+}
+
 /// State at the entry of a callback, to be found again at its end.
 pub(super) struct Frame {
     irql: Irql,
@@ -68,17 +87,22 @@ pub(crate) struct Context {
     /// Brackets below this index belong to the code that a DPC interrupted.
     bracket_base: Cell<usize>,
     /// Callbacks and imports in progress, outermost first.
-    calls: RefCell<Vec<&'static str>>,
+    calls: RefCell<Vec<Call>>,
     callback: Cell<&'static str>,
     /// Callbacks in progress.
     depth: Cell<usize>,
     entered: Cell<u64>,
     trail: RefCell<Trail>,
+    /// A call at DISPATCH_LEVEL is being timed.
+    pub(super) timed: Cell<bool>,
+    pub(super) longest: Cell<Duration>,
     watched: u64,
     stack: KernelStack,
     saved: Area,
     canaries: Area,
     pub(super) fault: Cell<Option<Fault>>,
+    /// Where driver code faulted, for the call stack.
+    pub(super) faulted: Cell<Option<Place>>,
     _signal_stack: SignalStack,
 }
 
@@ -112,11 +136,14 @@ impl Context {
             depth: Cell::new(0),
             entered: Cell::new(0),
             trail: RefCell::new(Trail::new()),
+            timed: Cell::new(false),
+            longest: Cell::new(Duration::ZERO),
             watched,
             stack,
             saved,
             canaries,
             fault: Cell::new(None),
+            faulted: Cell::new(None),
             _signal_stack: SignalStack::install(),
         });
         context.stack.set_owner((&raw const *context).cast());
@@ -140,7 +167,7 @@ impl Context {
         self.depth.get() != 0
     }
 
-    fn machine(&self) -> &Machine {
+    pub(super) fn machine(&self) -> &Machine {
         // SAFETY: set while the thread runs anything, see `Processor::work`.
         unsafe { &*self.machine.get() }
     }
@@ -149,8 +176,7 @@ impl Context {
         self.calls
             .borrow()
             .last()
-            .copied()
-            .unwrap_or("the simulator")
+            .map_or("the simulator", |call| call.name())
     }
 
     /// The innermost callback of the driver.
@@ -170,8 +196,18 @@ impl Context {
         unsafe { *((self.asm.driver_rsp.get() + 16) as *const usize) }
     }
 
-    pub(crate) fn callbacks(&self) -> Vec<&'static str> {
-        self.calls.borrow().clone()
+    /// Where the import that is being served returns to; `None` outside of imports.
+    pub(crate) fn import_in_progress(&self) -> Option<usize> {
+        matches!(self.calls.borrow().last(), Some(Call::Import(_))).then(|| self.import_caller())
+    }
+
+    pub(super) fn calls(&self) -> std::cell::Ref<'_, Vec<Call>> {
+        self.calls.borrow()
+    }
+
+    /// Stack pointer of the driver at its innermost import.
+    pub(super) fn driver_rsp(&self) -> usize {
+        self.asm.driver_rsp.get()
     }
 
     pub(crate) fn trail(&self) -> Vec<Step> {
@@ -189,15 +225,18 @@ impl Context {
     }
 
     pub(super) fn enter_import(&self, name: &'static str) {
-        self.calls.borrow_mut().push(name);
+        self.calls.borrow_mut().push(Call::Import(name));
     }
 
     pub(super) fn leave_import(&self) -> &'static str {
-        self.calls.borrow_mut().pop().unwrap_or_default()
+        self.calls.borrow_mut().pop().map_or("", Call::name)
     }
 
     pub(super) fn enter_callback(&self, what: &'static str) -> Frame {
-        self.calls.borrow_mut().push(what);
+        self.calls.borrow_mut().push(Call::Callback {
+            name: what,
+            outer: self.driver_rsp(),
+        });
         let depth = self.depth.get();
         self.depth.set(depth + 1);
         if depth == 0 {

@@ -7,11 +7,13 @@
 //! and at every import, it looks whether they are still there.
 
 mod asm;
+mod budget;
 mod context;
 mod emulate;
 mod stack;
 mod thunk;
 mod trap;
+mod unwind;
 mod xstate;
 
 pub(crate) use context::{Context, HeldLock};
@@ -57,6 +59,7 @@ pub unsafe fn call(what: &'static str, f: *const (), args: &[u64]) -> u64 {
     if cpu.machine().is_stopped() {
         processor::park_forever();
     }
+    let clock = context.start_clock();
     let frame = context.enter_callback(what);
     context.step(Direction::Enter, what, padded[0]);
     // SAFETY: the caller vouches for `f`; the context is this thread's, its
@@ -67,6 +70,9 @@ pub unsafe fn call(what: &'static str, f: *const (), args: &[u64]) -> u64 {
         processor::park_forever();
     }
     context.leave_callback(what, frame);
+    if let Some(clock) = clock {
+        context.stop_clock(clock, what);
+    }
     cpu.deliver_dpcs();
     result
 }

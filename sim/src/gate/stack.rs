@@ -75,6 +75,11 @@ impl KernelStack {
         (self.base..self.base + STACK_SIZE).contains(&address)
     }
 
+    /// Whether the word at `address` can be read.
+    pub(super) fn is_usable(&self, address: usize) -> bool {
+        (self.bottom()..self.base + STACK_SIZE - 8).contains(&address)
+    }
+
     /// Whether `address` is in the guard page.
     pub(super) fn is_guard(&self, address: usize) -> bool {
         (self.base + PAGE..self.bottom()).contains(&address)

@@ -7,7 +7,7 @@ use std::{
     sync::OnceLock,
 };
 
-use super::emulate;
+use super::{emulate, unwind::Place};
 use crate::{
     processor,
     report::{rules, violation},
@@ -33,8 +33,30 @@ pub(crate) struct Fault {
     rip: usize,
     rsp: usize,
     write: bool,
-    rcx: u64,
+    /// Integer registers, in the order of the x64 encoding.
+    registers: [u64; 16],
 }
+
+/// The registers of a signal's context, in the order of the x64 encoding.
+const REGISTERS: [c_int; 16] = [
+    libc::REG_RAX,
+    libc::REG_RCX,
+    libc::REG_RDX,
+    libc::REG_RBX,
+    libc::REG_RSP,
+    libc::REG_RBP,
+    libc::REG_RSI,
+    libc::REG_RDI,
+    libc::REG_R8,
+    libc::REG_R9,
+    libc::REG_R10,
+    libc::REG_R11,
+    libc::REG_R12,
+    libc::REG_R13,
+    libc::REG_R14,
+    libc::REG_R15,
+];
+const RCX: usize = 1;
 
 /// An alternate signal stack of the current thread: the kernel stack may be
 /// what overflowed.
@@ -114,7 +136,8 @@ extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, context: *mut
     let (code, address) = unsafe { ((*info).si_code, (*info).si_addr() as usize) };
     let get = |r: c_int| registers[r as usize] as usize;
     let (rip, rsp) = (get(libc::REG_RIP), get(libc::REG_RSP));
-    let (write, rcx) = (get(libc::REG_ERR) & 2 != 0, get(libc::REG_RCX) as u64);
+    let write = get(libc::REG_ERR) & 2 != 0;
+    let general = REGISTERS.map(|r| get(r) as u64);
     let Some(cpu) = processor::try_current().filter(|c| c.thread().in_callback()) else {
         if code != libc::SI_TKILL {
             forward(signal, info, context);
@@ -137,7 +160,7 @@ extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, context: *mut
         rip,
         rsp,
         write,
-        rcx,
+        registers: general,
     }));
     // Go on in `land`, on the host stack; the driver's frames stay as they are.
     let stack = if in_driver { thread.host_rsp() } else { rsp };
@@ -207,8 +230,11 @@ extern "C" fn land() -> ! {
         rip,
         rsp,
         write,
-        rcx,
+        registers,
     } = fault;
+    if thread.stack().contains(rsp) {
+        thread.faulted.set(Some(Place { rip, registers }));
+    }
     let machine = cpu.machine();
     let what = thread.what();
     let images = machine.images();
@@ -232,7 +258,7 @@ extern "C" fn land() -> ! {
     if general_protection && images.bytes_at(rip) == Some([0xCD, 0x29]) {
         violation(
             rules::FAST_FAIL,
-            format!("fast fail with code {rcx} at {place}"),
+            format!("fast fail with code {} at {place}", registers[RCX]),
         );
     }
     match signal {

@@ -19,9 +19,10 @@ use super::{
 };
 use crate::{
     exports::{Export, NDIS},
+    history::Kind,
     inf::{self, RegValue, Values},
     irql::Irql,
-    report::violation,
+    report::violation_about,
 };
 
 /// An open configuration handle, with the memory that reading has handed out.
@@ -100,6 +101,7 @@ extern "efiapi" fn open(
             memory: Mutex::default(),
         };
         state.configurations.insert(handle, configuration.into());
+        machine.note(Kind::Configuration, handle, "opened", 0);
         // SAFETY: checked for NULL.
         unsafe { handle_out.write(handle as NDIS_HANDLE) };
         NDIS_STATUS_SUCCESS
@@ -108,12 +110,13 @@ extern "efiapi" fn open(
 
 fn known(state: &State, handle: NDIS_HANDLE) -> std::sync::Arc<Configuration> {
     state.configurations.get(handle as u64).unwrap_or_else(|| {
-        violation(
+        violation_about(
             rules::OPEN_CONFIGURATION,
             format!(
                 "{} got {handle:p}, which is no open configuration handle",
                 what()
             ),
+            &[(Kind::Configuration, handle as u64)],
         )
     })
 }
@@ -284,8 +287,9 @@ extern "efiapi" fn read_network_address(
 }
 
 extern "efiapi" fn close(handle: NDIS_HANDLE) {
-    here(|_, state| {
+    here(|machine, state| {
         known(state, handle);
+        machine.note(Kind::Configuration, handle as u64, "closed", 0);
         state.configurations.remove(handle as u64);
     });
 }

@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use super::{
     header::{self, Version},
     rules,
-    state::{Owner, here, required, what},
+    state::{Owner, here, required, stop_for_leaks, what},
 };
 use crate::{
     exports::{Export, NDIS},
@@ -271,9 +271,7 @@ extern "efiapi" fn deregister(handle: NDIS_HANDLE) {
         driver.unloading.store(true, Ordering::Release);
         let leaks = state.leaks(Owner::Driver(handle));
         state.drivers.remove(handle);
-        if let Some((rule, text)) = leaks.into_iter().next() {
-            violation(rule, format!("at NdisMDeregisterMiniportDriver {text}"));
-        }
+        stop_for_leaks(&leaks, "at NdisMDeregisterMiniportDriver");
     });
 }
 

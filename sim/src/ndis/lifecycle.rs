@@ -18,7 +18,7 @@ use super::{
     adapter::{AdapterBlock, AdapterState, Attributes},
     driver::handler,
     header, oid_path, rules, send,
-    state::{Owner, here},
+    state::{Owner, here, stop_for_leaks},
     watch,
 };
 use crate::{
@@ -27,7 +27,7 @@ use crate::{
     guarded::{Fence, GuardedBuf},
     irql::Irql,
     machine::Machine,
-    report::violation,
+    report::{violation, violation_about},
 };
 
 pub(super) fn exports() -> Vec<Export> {
@@ -150,13 +150,7 @@ fn end(machine: &Machine, adapter: &Arc<AdapterBlock>, after: &str) {
     adapter.set_state(AdapterState::Halted);
     machine.ndis().adapters.remove(adapter.handle);
     let leaks = machine.ndis().leaks(Owner::Adapter(adapter.handle));
-    if let Some((rule, _)) = leaks.first() {
-        let texts: Vec<&str> = leaks.iter().map(|(_, text)| text.as_str()).collect();
-        violation(
-            *rule,
-            format!("after {after} of {adapter}: {}", texts.join("; ")),
-        );
-    }
+    stop_for_leaks(&leaks, &format!("after {after} of {adapter}"));
 }
 
 /// MiniportRestart.
@@ -294,11 +288,14 @@ fn check_paused(machine: &Machine, adapter: &AdapterBlock) {
     let receives = adapter.receives.load(Ordering::Acquire);
     if sends != 0 || receives != 0 {
         let which = send::outstanding(machine, adapter).join(", ");
-        violation(
+        let mut objects = send::objects(machine, adapter);
+        objects.extend(super::receive::objects(machine, adapter));
+        violation_about(
             rules::PAUSE_COMPLETE,
             format!(
                 "the pause is complete with {sends} sends ({which}) and {receives} receives outstanding"
             ),
+            &objects,
         );
     }
 }

@@ -17,15 +17,16 @@ use super::{
 };
 use crate::{
     exports::{Export, NDIS},
+    history::Kind,
     irql::Irql,
     ntos::pool::free_or_stop,
-    report::violation,
+    report::{violation, violation_about},
 };
 
 /// Memory from NdisAllocateMemoryWithTagPriority.
 pub(super) struct Memory {
     pub(super) owner: Owner,
-    address: u64,
+    pub(super) address: u64,
     len: usize,
     tag: u32,
 }
@@ -221,18 +222,20 @@ extern "efiapi" fn free_with_tag(_handle: NDIS_HANDLE, address: PVOID, tag: ULON
 fn free_checked(address: PVOID, len: Option<usize>, tag: Option<u32>) {
     here(|machine, state| {
         let Some(memory) = state.memory.remove(address as u64) else {
-            violation(
+            violation_about(
                 rules::ALLOCATE_MEMORY,
                 format!(
                     "{} got {address:p}, which is not allocated (any more)",
                     what()
                 ),
+                &[(Kind::Pool, address as u64)],
             );
         };
         if len.is_some_and(|len| len != memory.len) || tag.is_some_and(|tag| tag != memory.tag) {
-            violation(
+            violation_about(
                 rules::ALLOCATE_MEMORY,
                 format!("{}: length or tag is not that of {memory}", what()),
+                &[(Kind::Pool, address as u64)],
             );
         }
         free_or_stop(&machine.kernel().pool, address.cast(), Some(memory.tag));
@@ -265,31 +268,37 @@ extern "efiapi" fn allocate_mdl(handle: NDIS_HANDLE, va: PVOID, len: UINT) -> *m
             in_use: AtomicU32::new(0),
         };
         state.mdls.insert(mdl as u64, record.into());
+        machine.note(Kind::Mdl, mdl as u64, "allocated for", va as u64);
         mdl
     })
 }
 
 extern "efiapi" fn free_mdl(mdl: *mut MDL) {
-    here(|_, state| {
+    let object = [(Kind::Mdl, mdl as u64)];
+    here(|machine, state| {
         let Some(record) = state.mdls.remove(mdl as u64) else {
-            violation(
+            violation_about(
                 rules::ALLOCATE_MDL,
                 format!(
                     "NdisFreeMdl got {mdl:p}, which NdisAllocateMdl did not return or which was freed"
                 ),
+                &object,
             );
         };
+        machine.note(Kind::Mdl, mdl as u64, "freed", 0);
         if record.in_use.load(Ordering::Acquire) != 0 {
-            violation(
+            violation_about(
                 rules::RECEIVE_OWNERSHIP,
                 format!("NdisFreeMdl: {record} describes data of an indicated NET_BUFFER_LIST"),
+                &object,
             );
         }
         // SAFETY: the structure is still allocated.
         if unsafe { (*mdl).MappedSystemVa } as u64 != record.va {
-            violation(
+            violation_about(
                 rules::ALLOCATE_MDL,
                 format!("NdisFreeMdl: the mapping of {record} was changed"),
+                &object,
             );
         }
     });

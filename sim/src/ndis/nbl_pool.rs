@@ -26,8 +26,9 @@ use super::{
 };
 use crate::{
     exports::{Export, NDIS},
+    history::Kind as Object,
     irql::Irql,
-    report::violation,
+    report::{violation, violation_about},
 };
 
 /// Who may use a NET_BUFFER_LIST of a driver's pool.
@@ -240,6 +241,14 @@ fn make_list(
         snapshot: Mutex::new(None),
     };
     state.nbls.insert(nbl as u64, record.into());
+    here(|machine, _| {
+        machine.note(
+            Object::NetBufferList,
+            nbl as u64,
+            "allocated from pool",
+            pool.handle,
+        )
+    });
     nbl
 }
 
@@ -277,19 +286,21 @@ unsafe fn init_buffer(nb: *mut NET_BUFFER, pool: &Pool, start: Start) {
 }
 
 extern "efiapi" fn free_list(nbl: *mut NET_BUFFER_LIST) {
-    here(|_, state| {
+    here(|machine, state| {
         let Some(record) = state.nbls.get(nbl as u64) else {
-            violation(
+            violation_about(
                 rules::ALLOCATE_NET_BUFFER,
                 format!(
                     "NdisFreeNetBufferList got {nbl:p}, which is not allocated from a pool (any more)"
                 ),
+                &[(Object::NetBufferList, nbl as u64)],
             );
         };
         if record.holder() != Holder::Driver {
-            violation(
+            violation_about(
                 rules::RECEIVE_OWNERSHIP,
                 format!("NdisFreeNetBufferList: {nbl:p} is indicated and was not returned yet"),
+                &[(Object::NetBufferList, nbl as u64)],
             );
         }
         // SAFETY: the record keeps the structure.
@@ -300,14 +311,16 @@ extern "efiapi" fn free_list(nbl: *mut NET_BUFFER_LIST) {
             );
         }
         if !record.block.is_intact() {
-            violation(
+            violation_about(
                 rules::BUFFER_OVERRUN,
                 format!(
                     "the bytes behind the NET_BUFFER_LIST {nbl:p} and its context were written"
                 ),
+                &[(Object::NetBufferList, nbl as u64)],
             );
         }
         state.nbls.remove(nbl as u64);
+        machine.note(Object::NetBufferList, nbl as u64, "freed", 0);
         record.pool.live.fetch_sub(1, Ordering::AcqRel);
     });
 }

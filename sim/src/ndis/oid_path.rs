@@ -28,10 +28,11 @@ use super::{
 use crate::{
     exports::{Export, NDIS},
     gate,
+    history::{Kind, Object},
     irql::Irql,
     machine::Machine,
     processor,
-    report::violation,
+    report::{violation, violation_about},
 };
 
 /// Requests that a miniport has or will get.
@@ -75,7 +76,7 @@ const DIRECT: [u32; 4] = [
 
 /// OIDs that NdisOidComplete lets fail only because the adapter is going or
 /// resetting, of those that ndis-sys names, and the others by number.
-const CANNOT_FAIL: [u32; 8] = [
+const CANNOT_FAIL: [u32; 9] = [
     OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA,
     OID_802_3_DELETE_MULTICAST_ADDRESS,
     // OID_RECEIVE_FILTER_CLEAR_FILTER, OID_RECEIVE_FILTER_FREE_QUEUE
@@ -84,6 +85,8 @@ const CANNOT_FAIL: [u32; 8] = [
     // OID_NIC_SWITCH_FREE_VF, OID_NIC_SWITCH_DELETE_SWITCH
     0x0001_0246,
     0x0001_0239,
+    // OID_TUNNEL_INTERFACE_RELEASE_OID
+    0x0F01_0107,
     // OID_PM_REMOVE_WOL_PATTERN, OID_PM_REMOVE_PROTOCOL_OFFLOAD
     0xFD01_010B,
     0xFD01_010F,
@@ -178,6 +181,7 @@ fn hand_over(
     f: *const (),
 ) -> bool {
     block.stage.store(CALLED, Ordering::Release);
+    note(block, name, 0);
     let guard = super::watch::OidGuard::enter();
     // SAFETY: the driver's handler, with its arguments.
     let status =
@@ -189,6 +193,7 @@ fn hand_over(
             .compare_exchange(CALLED, PENDING, Ordering::AcqRel, Ordering::Acquire)
             .is_ok()
         {
+            note(block, "left pending by the handler", 0);
             super::watch::oid(adapter, block);
             return false;
         }
@@ -200,23 +205,33 @@ fn hand_over(
         return true;
     }
     if block.stage.load(Ordering::Acquire) == COMPLETED_EARLY {
-        violation(
+        violation_about(
             rules::OID_DOUBLE_COMPLETE,
             format!(
                 "{name} returned {status:#010x} for {block}, which the miniport has completed as well"
             ),
+            &object(block),
         );
     }
     finish(adapter, block, status);
     true
 }
 
+fn object(block: &OidBlock) -> [Object; 1] {
+    [(Kind::OidRequest, block.address())]
+}
+
+fn note(block: &OidBlock, what: &'static str, value: u64) {
+    here(|machine, _| machine.note(Kind::OidRequest, block.address(), what, value));
+}
+
 /// Ends a request: checks what the miniport did and posts the result.
 fn finish(adapter: &Arc<AdapterBlock>, block: &Arc<OidBlock>, status: NDIS_STATUS) {
     if status == NDIS_STATUS_PENDING || !allowed(block.oid, status) {
-        violation(
+        violation_about(
             rules::OID_COMPLETE,
             format!("{block} is completed with {status:#010x}"),
+            &object(block),
         );
     }
     let request = block.request();
@@ -248,7 +263,13 @@ fn finish(adapter: &Arc<AdapterBlock>, block: &Arc<OidBlock>, status: NDIS_STATU
             }
         }
     };
-    let wrong = |text: String| -> ! { violation(rules::OID_RESULT, format!("{block}: {text}")) };
+    let wrong = |text: String| -> ! {
+        violation_about(
+            rules::OID_RESULT,
+            format!("{block}: {text}"),
+            &object(block),
+        )
+    };
     if result.bytes_written > out_len {
         wrong(format!(
             "BytesWritten is {} of {out_len}",
@@ -266,7 +287,11 @@ fn finish(adapter: &Arc<AdapterBlock>, block: &Arc<OidBlock>, status: NDIS_STATU
     }
     if let Some(buffer) = &block.buffer {
         if let Some(damage) = buffer.damage() {
-            violation(rules::BUFFER_OVERRUN, format!("{block}: {damage}"));
+            violation_about(
+                rules::BUFFER_OVERRUN,
+                format!("{block}: {damage}"),
+                &object(block),
+            );
         }
         result.buffer = buffer.to_vec();
         result.address = buffer.as_ptr() as u64;
@@ -283,6 +308,7 @@ fn finish(adapter: &Arc<AdapterBlock>, block: &Arc<OidBlock>, status: NDIS_STATU
         Path::Direct => requests.direct.retain(|b| !Arc::ptr_eq(b, block)),
     }
     drop(requests);
+    note(block, "complete, status", status as u32 as u64);
     block.stage.store(DONE, Ordering::Release);
     if status >= 0 {
         super::oid_answers::take_note(adapter, block);
@@ -307,21 +333,28 @@ fn complete_on(path: Path, handle: NDIS_HANDLE, request: PVOID, status: NDIS_STA
             .into_iter()
             .find(|b| b.address() == request as u64)
         else {
-            violation(
+            violation_about(
                 rules::OID_DOUBLE_COMPLETE,
                 format!(
                     "{} got {request:p}, which is no request that the miniport has (any more)",
                     what()
                 ),
+                &[(Kind::OidRequest, request as u64)],
             );
         };
         if block.path != path {
-            violation(rules::OID_DOUBLE_REQUEST, format!("{} for {block}", what()));
+            violation_about(
+                rules::OID_DOUBLE_REQUEST,
+                format!("{} for {block}", what()),
+                &object(&block),
+            );
         }
+        note(&block, what(), status as u32 as u64);
         if status == NDIS_STATUS_PENDING {
-            violation(
+            violation_about(
                 rules::OID_COMPLETE,
                 format!("{block} is completed with NDIS_STATUS_PENDING"),
+                &object(&block),
             );
         }
         // The handler may still run: then it finishes the request on its way out.
@@ -338,9 +371,10 @@ fn complete_on(path: Path, handle: NDIS_HANDLE, request: PVOID, status: NDIS_STA
             .compare_exchange(PENDING, DONE, Ordering::AcqRel, Ordering::Acquire)
             .is_err()
         {
-            violation(
+            violation_about(
                 rules::OID_DOUBLE_COMPLETE,
                 format!("{block} is completed twice"),
+                &object(&block),
             );
         }
         finish(&adapter, &block, status);
@@ -381,6 +415,7 @@ pub(super) fn cancel(adapter: &Arc<AdapterBlock>, block: &Arc<OidBlock>) {
     if f.is_null() {
         return;
     }
+    note(block, name, 0);
     let _call = Call::begin_last(adapter);
     // SAFETY: the structure was laid out in `build`; the driver's handler, with its arguments.
     unsafe {

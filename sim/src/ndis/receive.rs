@@ -27,10 +27,11 @@ use super::{
 use crate::{
     exports::{Export, NDIS},
     gate,
+    history::{Kind, Object},
     irql::Irql,
     machine::Machine,
     processor,
-    report::violation,
+    report::{violation, violation_about},
 };
 
 pub(super) fn exports() -> Vec<Export> {
@@ -45,6 +46,9 @@ pub(super) fn exports() -> Vec<Export> {
         .irql_rule(rules::IRQL_SEND_RECEIVE),
     ]
 }
+
+/// Indicated lists of which a report shows the history.
+const REPORTED: usize = 4;
 
 thread_local! {
     /// Lists that were dropped while this processor is inside an indication:
@@ -99,9 +103,21 @@ fn call_return(adapter: &Arc<AdapterBlock>, lists: Vec<Arc<NblRecord>>) {
     let count = lists.len();
     for record in &lists {
         if !record.pass(Holder::Indicated, Holder::Driver) {
-            violation(
+            violation_about(
                 rules::RECEIVE_OWNERSHIP,
                 format!("{:p} is returned twice", record.nbl),
+                &[(Kind::NetBufferList, record.nbl as u64)],
+            );
+        }
+    }
+    if let Some(machine) = adapter.machine.upgrade() {
+        for record in &lists {
+            let id = record.nbl as u64;
+            machine.note(
+                Kind::NetBufferList,
+                id,
+                "given to MiniportReturnNetBufferLists",
+                0,
             );
         }
     }
@@ -140,12 +156,13 @@ fn take_back(state: &State, record: &NblRecord, holder: Holder) {
         } else {
             "structure"
         };
-        violation(
+        violation_about(
             rules::RECEIVE_OWNERSHIP,
             format!(
                 "the {what} of {:p} changed while it was {holder:?}",
                 record.nbl
             ),
+            &[(Kind::NetBufferList, record.nbl as u64)],
         );
     }
     mark_mdls(&state.mdls, record, false);
@@ -242,6 +259,13 @@ extern "efiapi" fn indicate(
         deliver(&adapter, received, flags);
         if loan {
             for record in &records {
+                let id = record.nbl as u64;
+                machine.note(
+                    Kind::NetBufferList,
+                    id,
+                    "the driver's again: the indication returns",
+                    0,
+                );
                 take_back(state, record, holder);
                 record.pass(Holder::Loaned, Holder::Driver);
             }
@@ -263,33 +287,42 @@ fn accept(
     nbl: *mut NET_BUFFER_LIST,
     holder: Holder,
 ) -> Arc<NblRecord> {
+    let object = [(Kind::NetBufferList, nbl as u64)];
     let Some(record) = state.nbls.get(nbl as u64) else {
         let why = if super::send::is_send(machine, nbl) {
             "is a send request"
         } else {
             "is not allocated from a pool (any more)"
         };
-        violation(rules::INDICATE_RECEIVE, format!("{nbl:p} {why}"));
+        violation_about(rules::INDICATE_RECEIVE, format!("{nbl:p} {why}"), &object);
     };
     let of_driver = match record.owner() {
         Owner::Adapter(handle) => handle == adapter.handle,
         Owner::Driver(handle) => handle == adapter.driver.handle,
     };
     if !of_driver {
-        violation(
+        violation_about(
             rules::INDICATE_RECEIVE,
             format!("{nbl:p} is of a pool of another adapter"),
+            &object,
         );
     }
     if !record.pass(Holder::Driver, holder) {
-        violation(
+        violation_about(
             rules::RECEIVE_OWNERSHIP,
             format!("{nbl:p} is indicated again before it was returned"),
+            &object,
         );
     }
+    let how = match holder {
+        Holder::Loaned => "indicated with NDIS_RECEIVE_FLAGS_RESOURCES, adapter",
+        _ => "indicated, adapter",
+    };
+    machine.note(Kind::NetBufferList, nbl as u64, how, adapter.handle);
     record.adapter.store(adapter.handle, Ordering::Release);
-    let refuse =
-        |text: String| -> ! { violation(rules::INDICATE_RECEIVE, format!("{nbl:p}: {text}")) };
+    let refuse = |text: String| -> ! {
+        violation_about(rules::INDICATE_RECEIVE, format!("{nbl:p}: {text}"), &object)
+    };
     // SAFETY: the list is of a pool; its NET_BUFFERs are checked one by one.
     unsafe {
         if (*nbl).SourceHandle as u64 != adapter.handle {
@@ -304,7 +337,7 @@ fn accept(
         }
         for nb in net_buffers(nbl) {
             if let Some(fault) = nbl::fault(nb) {
-                violation(rules::NET_BUFFER_LIST, format!("{nbl:p}: {fault}"));
+                violation_about(rules::NET_BUFFER_LIST, format!("{nbl:p}: {fault}"), &object);
             }
             // The Ethernet header, and a VLAN tag that was left in.
             let (len, max) = ((*nb).DataLength, adapter.mtu() + 14 + 4);
@@ -347,6 +380,11 @@ fn deliver(adapter: &Arc<AdapterBlock>, received: Vec<([u8; 6], Inner)>, flags: 
                 })
             })
             .collect();
+        if let Some(machine) = adapter.machine.upgrade() {
+            for nbl in wanted.iter().filter_map(ReceivedNbl::address) {
+                machine.note(Kind::NetBufferList, nbl, "received by binding", open.handle);
+            }
+        }
         if !wanted.is_empty() {
             open.protocol.receive(wanted, flags);
         }
@@ -366,4 +404,14 @@ fn takes(filter: u32, multicast: &[[u8; 6]], mac: [u8; 6], to: [u8; 6]) -> bool 
             || (filter & NDIS_PACKET_TYPE_MULTICAST != 0 && multicast.contains(&to));
     }
     filter & NDIS_PACKET_TYPE_DIRECTED != 0 && to == mac
+}
+
+/// Lists that the adapter has indicated and not got back, for their histories.
+pub(super) fn objects(machine: &Machine, adapter: &AdapterBlock) -> Vec<Object> {
+    let mut all = machine.ndis().nbls.all();
+    all.retain(|r| {
+        r.holder() != Holder::Driver && r.adapter.load(Ordering::Acquire) == adapter.handle
+    });
+    let lists = all.iter().take(REPORTED);
+    lists.map(|r| (Kind::NetBufferList, r.nbl as u64)).collect()
 }

@@ -10,6 +10,7 @@ use super::{
     nbl_pool::NblRecord,
     receive::give_back,
 };
+use crate::history::Kind;
 
 /// What one NET_BUFFER_LIST said, copied.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +73,10 @@ pub(super) struct Indicated {
 
 impl Drop for Indicated {
     fn drop(&mut self) {
+        if let Some(machine) = self.adapter.machine.upgrade() {
+            let id = self.record.nbl as u64;
+            machine.note(Kind::NetBufferList, id, "given back by the last binding", 0);
+        }
         give_back(&self.adapter, vec![Arc::clone(&self.record)]);
     }
 }
@@ -99,6 +104,11 @@ impl ReceivedNbl {
             Inner::Copied(_) => None,
             Inner::Live(live) => Some(live.record.nbl),
         }
+    }
+
+    /// Address of the list, while it is not a copy.
+    pub(super) fn address(&self) -> Option<u64> {
+        self.nbl().map(|nbl| nbl as u64)
     }
 
     /// A copy of everything.

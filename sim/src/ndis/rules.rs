@@ -2,111 +2,102 @@
 //! and of Static Driver Verifier where those have one; what the reference pages
 //! ask for and no verifier names carries a name of the same form.
 
-use crate::report::Rule;
-
-macro_rules! rules {
-    ($($id:ident = $name:literal $(($code:literal))?, $page:literal, $text:literal;)*) => {
-        $(
-            #[doc = $text]
-            pub const $id: Rule = Rule::new($name, $page, $text)$(.with_code(0xC4, $code))?;
-        )*
-        /// Every rule of this table.
-        pub const ALL: &[Rule] = &[$($id),*];
-    };
-}
-
-rules! {
-    // Driver Verifier, NDIS/WIFI verification.
-    OID_COMPLETE = "NdisOidComplete" (0x91001), "ndis-ndisoidcomplete",
-        "An OID request is completed only with a status that is allowed for the OID, never with NDIS_STATUS_PENDING.";
-    OID_DOUBLE_COMPLETE = "NdisOidDoubleComplete" (0x91002), "ndis-ndisoiddoublecomplete",
-        "An OID request is completed once, and only if its handler returned NDIS_STATUS_PENDING.";
-    OID_DOUBLE_REQUEST = "NdisOidDoubleRequest" (0x9100E), "ndis-ndisoiddoublerequest",
-        "The OID request that is completed is one that is pending, with the completion function of its own path.";
-    TIMED_OID_COMPLETE = "NdisTimedOidComplete" (0x92003), "ndis-ndistimedoidcomplete",
-        "An OID request is completed within 12 seconds.";
-    TIMED_DATA_SEND = "NdisTimedDataSend" (0x9200D), "ndis-ndistimeddatasend",
-        "A send request is completed within 30 seconds.";
-    TIMED_DATA_HANG = "NdisTimedDataHang" (0x9200F), "ndis-ndistimeddatahang",
-        "Pending send requests are processed within 22 seconds.";
-
-    // Static Driver Verifier: IRQL.
-    IRQL_MINIPORT = "Irql_Miniport_Driver_Function", "ndis-irql-miniport-driver-function",
-        "Functions for miniport drivers are called at the IRQL that their pages give.";
-    IRQL_SEND_RECEIVE = "Irql_SendRcv_Function", "ndis-irql-sendrcv-function",
-        "Send and receive functions are called at IRQL <= DISPATCH_LEVEL.";
-    IRQL_OID = "Irql_OID_Function", "ndis-irql-oid-function",
-        "OID request functions are called at IRQL <= DISPATCH_LEVEL.";
-    IRQL_STATUS = "Irql_StatusIndication_Function", "ndis-irql-statusindication-function",
-        "Status indication functions are called at IRQL <= DISPATCH_LEVEL.";
-    IRQL_NET_BUFFER = "Irql_NetBuffer_Function", "ndis-irql-netbuffer-function",
-        "NET_BUFFER functions are called at IRQL <= DISPATCH_LEVEL.";
-    IRQL_TIMER = "Irql_Timer_Function", "ndis-irql-timer-function",
-        "Timer functions are called at IRQL <= DISPATCH_LEVEL.";
-    IRQL_MISCELLANEOUS = "Irql_Miscellaneous_Function", "ndis-irql-miscellaneous-function",
-        "The other NDIS functions are called at the IRQL that their pages give.";
-    FLAGS_IRQL = "DispatchIrqlTracking", "dispatch-irql-tracking",
-        "A DISPATCH_LEVEL flag is set only when the current IRQL is DISPATCH_LEVEL.";
-
-    // Static Driver Verifier: objects come back.
-    ALLOCATE_MDL = "NdisAllocateMdl", "ndis-ndisallocatemdl",
-        "Every MDL of NdisAllocateMdl is freed once, by NdisFreeMdl, before MiniportHaltEx ends.";
-    ALLOCATE_NET_BUFFER = "NdisAllocateNetBuffer", "ndis-ndisallocatenetbuffer",
-        "Every NET_BUFFER and NET_BUFFER_LIST is freed once, and no pool is freed or left behind with any of its own still allocated.";
-    ALLOCATE_MEMORY = "NdisAllocateMemoryWithTagPriority", "ndis-ndisallocatememorywithtagpriority",
-        "Memory is allocated with a tag and freed once.";
-    OPEN_CONFIGURATION = "NdisOpenConfigurationEx", "ndis-ndisopenconfigurationex",
-        "A configuration handle is closed once, before MiniportHaltEx ends, and not used afterwards.";
-    IO_WORK_ITEM = "Init_NdisAllocateIoWorkItem", "ndis-init-ndisallocateioworkitem",
-        "A work item is queued once at a time, and freed when MiniportHaltEx ends or MiniportInitializeEx has failed.";
-    CANCEL_TIMER = "CancelTimerObject", "ndis-canceltimerobject",
-        "A timer object is cancelled before it is freed, and freed before MiniportHaltEx ends.";
-    PERIODIC_TIMER = "PeriodicTimer", "ndis-periodictimer",
-        "A periodic timer object is cancelled at PASSIVE_LEVEL.";
-
-    // Static Driver Verifier: what may be called when.
-    PAUSE_RETURN = "MiniportPause_Return", "ndis-miniportpause-return",
-        "MiniportPause returns NDIS_STATUS_SUCCESS or NDIS_STATUS_PENDING and nothing else.";
-    INDICATE_STATUS = "NdisMIndicateStatusEx", "ndis-ndismindicatestatusex",
-        "NdisMIndicateStatusEx is not called after MiniportHaltEx.";
-    PNP_EVENT_IN_OID = "NdisMNetPnPEventInOIDRequest", "ndis-ndismnetpnpeventinoidrequest",
-        "NdisMNetPnPEvent is not called in the context of an OID request.";
-
-    // The reference pages.
-    HANDLE = "NdisHandle", "ndis-handles",
-        "A handle is one that NDIS gave to this driver for this purpose, and is still valid.";
-    POINTER = "NdisParameter", "ndis-functions",
-        "A required pointer is not NULL.";
-    OBJECT_HEADER = "NdisObjectHeader", "using-ndis-object-headers",
-        "Type, Revision and Size of a structure are those of the NDIS version that the driver registered with.";
-    CHARACTERISTICS = "NdisMiniportDriverCharacteristics", "ns-ndis-_ndis_miniport_driver_characteristics",
-        "A miniport driver registers all required handlers, and handlers that belong together.";
-    DEREGISTER = "NdisMDeregisterMiniportDriver", "nf-ndis-ndismderegisterminiportdriver",
-        "A driver deregisters once, from MiniportDriverUnload or a failing DriverEntry.";
-    ATTRIBUTES = "NdisMSetMiniportAttributes", "nf-ndis-ndismsetminiportattributes",
-        "MiniportInitializeEx sets the registration attributes first, the general attributes next, then any others.";
-    ADAPTER_STATE = "MiniportAdapterState", "miniport-adapter-states-and-operations",
-        "A miniport calls NDIS for an operation only in the adapter states that allow it.";
-    HANDLER_STATUS = "MiniportHandlerStatus", "ndis-functions",
-        "A handler returns a status that its page lists.";
-    PAUSE_COMPLETE = "MiniportPause", "nc-ndis-miniport_pause",
-        "A pause is complete only when every send is completed and every receive indication is returned.";
-    RESET_COMPLETE = "MiniportResetEx", "nc-ndis-miniport_reset",
-        "NdisMResetComplete follows a MiniportResetEx that returned NDIS_STATUS_PENDING; from NDIS 6.30 on no OID or send request is pending then.";
-    SEND_COMPLETE = "NdisMSendNetBufferListsComplete", "nf-ndis-ndismsendnetbufferlistscomplete",
-        "Every NET_BUFFER_LIST that was sent is completed once, with a documented status.";
-    SEND_GEOMETRY = "SendNetBufferListUnmodified", "nf-ndis-ndismsendnetbufferlistscomplete",
-        "A miniport does not change the NET_BUFFERs, the MDLs or the data of a send request.";
-    INDICATE_RECEIVE = "NdisMIndicateReceiveNetBufferLists", "nf-ndis-ndismindicatereceivenetbufferlists",
-        "A miniport indicates NET_BUFFER_LISTs that it owns, well formed, in the Running state.";
-    RECEIVE_OWNERSHIP = "ReceiveNetBufferListOwnership", "nc-ndis-miniport_return_net_buffer_lists",
-        "A miniport does not touch an indicated NET_BUFFER_LIST before it is returned.";
-    NET_BUFFER_LIST = "NetBufferList", "net-buffer-architecture",
-        "A chain of NET_BUFFER_LISTs, NET_BUFFERs or MDLs ends, and each describes data that its MDLs hold.";
-    OID_RESULT = "NdisOidRequestResult", "ns-oidrequest-ndis_oid_request",
-        "BytesWritten and BytesRead do not exceed the buffer, and nothing is written beyond it.";
-    BUFFER_OVERRUN = "BufferOverrun", "buffer-descriptions",
-        "A buffer of NDIS or of a protocol is not written outside of its bounds.";
-    STATUS_INDICATION = "StatusIndication", "nf-ndis-ndismindicatestatusex",
-        "A status indication is well formed, and its buffer fits the status.";
+crate::report::rules! {
+    DriverVerifier {
+        OID_COMPLETE = "NdisOidComplete" (0xC4, 0x91001), "devtest/ndis-ndisoidcomplete",
+            "An OID request is completed only with a status that is allowed for the OID, never with NDIS_STATUS_PENDING.";
+        OID_DOUBLE_COMPLETE = "NdisOidDoubleComplete" (0xC4, 0x91002)
+            also ["DoubleComplete", "DoubleCompleteWorkItem"], "devtest/ndis-ndisoiddoublecomplete",
+            "An OID request is completed once, and only if its handler returned NDIS_STATUS_PENDING.";
+        OID_DOUBLE_REQUEST = "NdisOidDoubleRequest" (0xC4, 0x9100E), "devtest/ndis-ndisoiddoublerequest",
+            "The OID request that is completed is the one that is pending.";
+        TIMED_OID_COMPLETE = "NdisTimedOidComplete" (0xC4, 0x92003), "devtest/ndis-ndistimedoidcomplete",
+            "An OID request is completed within 12 seconds.";
+        TIMED_DATA_SEND = "NdisTimedDataSend" (0xC4, 0x9200D), "devtest/ndis-ndistimeddatasend",
+            "A send request is completed within 30 seconds.";
+        TIMED_DATA_HANG = "NdisTimedDataHang" (0xC4, 0x9200F), "devtest/ndis-ndistimeddatahang",
+            "Pending send requests are processed within 22 seconds.";
+    }
+    StaticDriverVerifier {
+        IRQL_MINIPORT = "Irql_Miniport_Driver_Function", "devtest/ndis-irql-miniport-driver-function",
+            "Functions for miniport drivers are called at the IRQL that their pages give.";
+        IRQL_SEND_RECEIVE = "Irql_SendRcv_Function", "devtest/ndis-irql-sendrcv-function",
+            "Send and receive functions are called at IRQL <= DISPATCH_LEVEL.";
+        IRQL_OID = "Irql_OID_Function", "devtest/ndis-irql-oid-function",
+            "OID request functions are called at IRQL <= DISPATCH_LEVEL.";
+        IRQL_STATUS = "Irql_StatusIndication_Function", "devtest/ndis-irql-statusindication-function",
+            "Status indication functions are called at IRQL <= DISPATCH_LEVEL.";
+        IRQL_NET_BUFFER = "Irql_NetBuffer_Function", "devtest/ndis-irql-netbuffer-function",
+            "NET_BUFFER functions are called at IRQL <= DISPATCH_LEVEL.";
+        IRQL_TIMER = "Irql_Timer_Function", "devtest/ndis-irql-timer-function",
+            "Timer functions are called at IRQL <= DISPATCH_LEVEL.";
+        IRQL_SYNCHRONIZATION = "Irql_Synch_Function", "devtest/ndis-irql-synch-function",
+            "Functions for locks and events are called at the IRQL that their pages give.";
+        IRQL_MISCELLANEOUS = "Irql_Miscellaneous_Function", "devtest/ndis-irql-miscellaneous-function",
+            "The other NDIS functions are called at the IRQL that their pages give.";
+        ALLOCATE_GENERIC_OBJECT = "NdisAllocateGenericObject", "devtest/ndis-ndisallocategenericobject",
+            "Every generic object is freed once, before MiniportHaltEx ends.";
+        ALLOCATE_MDL = "NdisAllocateMdl", "devtest/ndis-ndisallocatemdl",
+            "Every MDL of NdisAllocateMdl is freed once, by NdisFreeMdl, before MiniportHaltEx ends.";
+        ALLOCATE_NET_BUFFER = "NdisAllocateNetBuffer", "devtest/ndis-ndisallocatenetbuffer",
+            "Every NET_BUFFER and NET_BUFFER_LIST is freed once, and no pool is freed or left behind with any of its own still allocated.";
+        ALLOCATE_MEMORY = "NdisAllocateMemoryWithTagPriority", "devtest/ndis-ndisallocatememorywithtagpriority",
+            "Memory is allocated with a tag and freed once.";
+        OPEN_CONFIGURATION = "NdisOpenConfigurationEx", "devtest/ndis-ndisopenconfigurationex",
+            "A configuration handle is closed once, before MiniportHaltEx ends, and not used afterwards.";
+        IO_WORK_ITEM = "Init_NdisAllocateIoWorkItem", "devtest/ndis-init-ndisallocateioworkitem",
+            "A work item is queued once at a time, and freed when MiniportHaltEx ends or MiniportInitializeEx has failed.";
+        CANCEL_TIMER = "CancelTimerObject", "devtest/ndis-canceltimerobject",
+            "A timer object is cancelled before it is freed, and freed before MiniportHaltEx ends.";
+        PERIODIC_TIMER = "PeriodicTimer", "devtest/ndis-periodictimer",
+            "A periodic timer object is cancelled at PASSIVE_LEVEL.";
+        PAUSE_RETURN = "MiniportPause_Return", "devtest/ndis-miniportpause-return",
+            "MiniportPause returns NDIS_STATUS_SUCCESS or NDIS_STATUS_PENDING and nothing else.";
+        INDICATE_STATUS = "NdisMIndicateStatusEx", "devtest/ndis-ndismindicatestatusex",
+            "NdisMIndicateStatusEx is not called after MiniportHaltEx.";
+        PNP_EVENT_IN_OID = "NdisMNetPnPEventInOIDRequest", "devtest/ndis-ndismnetpnpeventinoidrequest",
+            "NdisMNetPnPEvent is not called in the context of an OID request.";
+    }
+    Reference {
+        FLAGS_IRQL = "DispatchIrqlTracking", "network/dispatch-irql-tracking",
+            "A DISPATCH_LEVEL flag is set only when the current IRQL is DISPATCH_LEVEL.";
+        HANDLE = "NdisHandle", "network/obtaining-pool-handles",
+            "A handle is one that NDIS gave to this driver for this purpose, and is still valid.";
+        POINTER = "NdisParameter", "devtest/nullcheckn",
+            "A required pointer is not NULL.";
+        OBJECT_HEADER = "NdisObjectHeader", "ddi/objectheader/ns-objectheader-ndis_object_header",
+            "Type, Revision and Size of a structure are those of the NDIS version that the driver registered with.";
+        CHARACTERISTICS = "NdisMiniportDriverCharacteristics",
+            "ddi/ndis/ns-ndis-_ndis_miniport_driver_characteristics",
+            "A miniport driver registers all required handlers, and handlers that belong together.";
+        DEREGISTER = "NdisMDeregisterMiniportDriver", "ddi/ndis/nf-ndis-ndismderegisterminiportdriver",
+            "A driver deregisters once, from MiniportDriverUnload or a failing DriverEntry.";
+        ATTRIBUTES = "NdisMSetMiniportAttributes", "ddi/ndis/nf-ndis-ndismsetminiportattributes",
+            "MiniportInitializeEx sets the registration attributes first, the general attributes next, then any others.";
+        ADAPTER_STATE = "MiniportAdapterState", "network/miniport-adapter-states-and-operations",
+            "A miniport calls NDIS for an operation only in the adapter states that allow it.";
+        HANDLER_STATUS = "MiniportHandlerStatus", "ddi/ndis/nc-ndis-miniport_initialize",
+            "A handler returns a status that its page lists.";
+        PAUSE_COMPLETE = "MiniportPause", "ddi/ndis/nc-ndis-miniport_pause",
+            "A pause is complete only when every send is completed and every receive indication is returned.";
+        RESET_COMPLETE = "MiniportResetEx", "ddi/ndis/nc-ndis-miniport_reset",
+            "NdisMResetComplete follows a MiniportResetEx that returned NDIS_STATUS_PENDING; from NDIS 6.30 on no OID or send request is pending then.";
+        SEND_COMPLETE = "NdisMSendNetBufferListsComplete", "ddi/ndis/nf-ndis-ndismsendnetbufferlistscomplete",
+            "Every NET_BUFFER_LIST that was sent is completed once, with a documented status.";
+        SEND_GEOMETRY = "SendNetBufferListUnmodified", "ddi/ndis/nf-ndis-ndismsendnetbufferlistscomplete",
+            "A miniport does not change the NET_BUFFERs, the MDLs or the data of a send request.";
+        INDICATE_RECEIVE = "NdisMIndicateReceiveNetBufferLists",
+            "ddi/ndis/nf-ndis-ndismindicatereceivenetbufferlists",
+            "A miniport indicates NET_BUFFER_LISTs that it owns, well formed, in the Running state.";
+        RECEIVE_OWNERSHIP = "ReceiveNetBufferListOwnership", "ddi/ndis/nc-ndis-miniport_return_net_buffer_lists",
+            "A miniport does not touch an indicated NET_BUFFER_LIST before it is returned.";
+        NET_BUFFER_LIST = "NetBufferList", "network/net-buffer-architecture",
+            "A chain of NET_BUFFER_LISTs, NET_BUFFERs or MDLs ends, and each describes data that its MDLs hold.";
+        OID_RESULT = "NdisOidRequestResult", "ddi/oidrequest/ns-oidrequest-ndis_oid_request",
+            "BytesWritten and BytesRead do not exceed the buffer, and nothing is written beyond it.";
+        BUFFER_OVERRUN = "BufferOverrun", "devtest/special-pool",
+            "A buffer of NDIS or of a protocol is not written outside of its bounds.";
+        STATUS_INDICATION = "StatusIndication", "ddi/ndis/nf-ndis-ndismindicatestatusex",
+            "A status indication is well formed, and its buffer fits the status.";
+    }
 }

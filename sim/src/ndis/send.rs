@@ -31,10 +31,11 @@ use super::{
 use crate::{
     exports::{Export, NDIS},
     gate,
+    history::{Kind, Object},
     irql::Irql,
     machine::Machine,
     processor,
-    report::violation,
+    report::{violation, violation_about},
 };
 
 /// A send request that the miniport has.
@@ -46,6 +47,9 @@ pub(super) struct SendRecord {
     /// MiniportSendNetBufferLists has returned, and the request was not complete by then.
     held: Arc<AtomicBool>,
 }
+
+/// Send requests of which a report shows the history.
+const REPORTED: usize = 4;
 
 /// The statuses that the page of NdisMSendNetBufferListsComplete lists.
 const STATUSES: [(i32, &str); 7] = [
@@ -115,6 +119,8 @@ pub(super) fn send(
     adapter.sends.fetch_add(nbls.len(), Ordering::AcqRel);
     for nbl in nbls {
         let key = nbl.nbl as u64;
+        let what = "given to MiniportSendNetBufferLists by binding";
+        machine.note(Kind::NetBufferList, key, what, open.handle);
         let record = SendRecord {
             nbl: Mutex::new(Some(nbl)),
             adapter: adapter.handle,
@@ -180,6 +186,8 @@ extern "efiapi" fn complete(handle: NDIS_HANDLE, first: *mut NET_BUFFER_LIST, fl
         let mut next = first;
         while !next.is_null() {
             let nbl = next;
+            let object = [(Kind::NetBufferList, nbl as u64)];
+            let violation = |rule, text: String| -> ! { violation_about(rule, text, &object) };
             let Some(record) = state.sends.remove(nbl as u64) else {
                 violation(
                     rules::SEND_COMPLETE,
@@ -203,6 +211,12 @@ extern "efiapi" fn complete(handle: NDIS_HANDLE, first: *mut NET_BUFFER_LIST, fl
                 next = (*nbl).Next;
                 (*nbl).Status
             };
+            machine.note(
+                Kind::NetBufferList,
+                nbl as u64,
+                "completed with status",
+                status as u32 as u64,
+            );
             // MiniportDevicePnPEventNotify has sends refused with the one after a surprise removal,
             // OID_PNP_SET_POWER with the other in a low-power state.
             let refused = match status {
@@ -250,6 +264,20 @@ pub(super) fn oldest(machine: &Machine, adapter: &AdapterBlock) -> Option<Durati
         .filter(|r| r.adapter == adapter.handle)
         .map(|r| r.since)
         .min()
+}
+
+/// The send requests that the adapter still has, the oldest first, for their histories.
+pub(super) fn objects(machine: &Machine, adapter: &AdapterBlock) -> Vec<Object> {
+    let mut all = machine.ndis().sends.all();
+    all.retain(|r| r.adapter == adapter.handle);
+    all.sort_by_key(|r| r.since);
+    let lists = all
+        .iter()
+        .filter_map(|r| r.nbl.lock().as_ref().map(|n| n.nbl as u64));
+    lists
+        .take(REPORTED)
+        .map(|id| (Kind::NetBufferList, id))
+        .collect()
 }
 
 /// Every send request that the adapter still has, for reports.

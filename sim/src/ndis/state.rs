@@ -23,7 +23,16 @@ use super::{
     timer::Timer,
     work_item::WorkItem,
 };
-use crate::{inf::Install, machine::Machine, processor, report::violation};
+use crate::{
+    history::{Kind, Object},
+    inf::Install,
+    machine::Machine,
+    processor,
+    report::{Rule, violation, violation_about},
+};
+
+/// Leaked objects of which a report shows the history.
+const REPORTED: usize = 4;
 
 /// Which part of the driver an object belongs to, and so when it must be gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -183,9 +192,9 @@ impl State {
     }
 
     /// Everything that `owner` has not given back, with the rule that asks for it.
-    pub(super) fn leaks(&self, owner: Owner) -> Vec<(crate::Rule, String)> {
+    pub(super) fn leaks(&self, owner: Owner) -> Vec<Leak> {
         let mut leaks = Vec::new();
-        let mut note = |rule, text: String| leaks.push((rule, text));
+        let mut note = |rule, text, object| leaks.push(Leak { rule, text, object });
         for c in self
             .configurations
             .all()
@@ -195,34 +204,66 @@ impl State {
             note(
                 rules::OPEN_CONFIGURATION,
                 format!("configuration handle {:#x} is open", c.handle),
+                Some((Kind::Configuration, c.handle)),
             );
         }
         for p in self.pools.all().iter().filter(|p| p.owner == owner) {
             note(
                 rules::ALLOCATE_NET_BUFFER,
                 format!("{p} with {} structures allocated is not freed", p.live()),
+                None,
             );
         }
         for m in self.mdls.all().iter().filter(|m| m.owner == owner) {
-            note(rules::ALLOCATE_MDL, format!("{m} is not freed"));
+            let object = Some((Kind::Mdl, m.mdl as u64));
+            note(rules::ALLOCATE_MDL, format!("{m} is not freed"), object);
         }
         for m in self.memory.all().iter().filter(|m| m.owner == owner) {
-            note(rules::ALLOCATE_MEMORY, format!("{m} is not freed"));
+            let object = Some((Kind::Pool, m.address));
+            note(rules::ALLOCATE_MEMORY, format!("{m} is not freed"), object);
         }
         for t in self.timers.all().iter().filter(|t| t.owner == owner) {
             note(
                 rules::CANCEL_TIMER,
                 format!("timer object {:#x} is not freed", t.handle),
+                Some((Kind::Timer, t.handle)),
             );
         }
         for w in self.work_items.all().iter().filter(|w| w.owner == owner) {
             note(
                 rules::IO_WORK_ITEM,
                 format!("work item {:#x} is not freed", w.handle),
+                Some((Kind::WorkItem, w.handle)),
             );
         }
         leaks
     }
+}
+
+/// Something that was not given back.
+pub(super) struct Leak {
+    /// The rule that asks for it.
+    pub(super) rule: Rule,
+    pub(super) text: String,
+    pub(super) object: Option<Object>,
+}
+
+/// Stops the machine for what was not given back, if anything was not.
+pub(super) fn stop_for_leaks(leaks: &[Leak], after: &str) {
+    let Some(first) = leaks.first() else {
+        return;
+    };
+    let texts: Vec<&str> = leaks.iter().map(|leak| leak.text.as_str()).collect();
+    let objects: Vec<Object> = leaks
+        .iter()
+        .filter_map(|leak| leak.object)
+        .take(REPORTED)
+        .collect();
+    violation_about(
+        first.rule,
+        format!("{after}: {}", texts.join("; ")),
+        &objects,
+    );
 }
 
 /// Runs `f` with the machine whose processor this is. For exports.

@@ -22,10 +22,11 @@ use crate::{
     clock::TimerId,
     exports::{Export, NDIS},
     gate,
+    history::Kind,
     irql::Irql,
     machine::Machine,
     processor,
-    report::violation,
+    report::{violation, violation_about},
 };
 
 /// A timer object of a driver.
@@ -103,6 +104,7 @@ extern "efiapi" fn allocate(
         };
         // SAFETY: checked for NULL.
         unsafe { out.write(timer.handle as NDIS_HANDLE) };
+        machine.note(Kind::Timer, timer.handle, "allocated", 0);
         state.timers.insert(timer.handle, timer.into());
         NDIS_STATUS_SUCCESS
     })
@@ -110,12 +112,13 @@ extern "efiapi" fn allocate(
 
 fn known(state: &State, handle: NDIS_HANDLE) -> Arc<Timer> {
     state.timers.get(handle as u64).unwrap_or_else(|| {
-        violation(
+        violation_about(
             rules::HANDLE,
             format!(
                 "{} got {handle:p}, which is no timer object (any more)",
                 what()
             ),
+            &[(Kind::Timer, handle as u64)],
         )
     })
 }
@@ -135,6 +138,12 @@ extern "efiapi" fn set(handle: NDIS_HANDLE, due: i64, period: LONG, context: PVO
             .ok()
             .filter(|p| *p != 0)
             .map(Duration::from_millis);
+        machine.note(
+            Kind::Timer,
+            timer.handle,
+            "set, milliseconds:",
+            delay.as_millis() as u64,
+        );
         let was_set = arm(machine, &timer, delay, period, context as u64);
         BOOLEAN::from(was_set)
     })
@@ -182,6 +191,9 @@ fn fire(machine: &Arc<Machine>, cpu: usize, timer: Arc<Timer>) {
         if current.machine().ndis().timers.get(queued.handle).is_none() {
             return;
         }
+        current
+            .machine()
+            .note(Kind::Timer, queued.handle, "fires", 0);
         queued
             .runner
             .store(u64::from(current.number()) + 1, Ordering::Release);
@@ -207,11 +219,13 @@ extern "efiapi" fn cancel(handle: NDIS_HANDLE) -> BOOLEAN {
     here(|machine, state| {
         let timer = known(state, handle);
         let set = timer.set.lock().take();
+        machine.note(Kind::Timer, timer.handle, "cancelled", 0);
         let irql = processor::current().irql();
         if set.is_some_and(|s| s.period.is_some()) && irql != Irql::PASSIVE {
-            violation(
+            violation_about(
                 rules::PERIODIC_TIMER,
                 format!("a periodic timer object is cancelled at {irql}"),
+                &[(Kind::Timer, timer.handle)],
             );
         }
         let cancelled = set.is_some_and(|s| machine.clock().cancel(s.timer));
@@ -223,9 +237,10 @@ extern "efiapi" fn free(handle: NDIS_HANDLE) {
     here(|machine, state| {
         let timer = known(state, handle);
         if timer.set.lock().is_some() {
-            violation(
+            violation_about(
                 rules::CANCEL_TIMER,
                 "a timer object is freed while it is set",
+                &[(Kind::Timer, timer.handle)],
             );
         }
         for processor in machine.processors() {
@@ -237,6 +252,7 @@ extern "efiapi" fn free(handle: NDIS_HANDLE) {
         while timer.runner.load(Ordering::Acquire) != 0 {
             std::thread::yield_now();
         }
+        machine.note(Kind::Timer, timer.handle, "freed", 0);
         state.timers.remove(timer.handle);
     });
 }

@@ -13,7 +13,7 @@ use super::{
     oid_block::OidBlock,
     reset, rules, send,
 };
-use crate::{gate, irql::Irql, machine::Machine, report::violation_on};
+use crate::{gate, history::Kind, irql::Irql, machine::Machine, report::violation_on_about};
 
 /// NdisTimedOidComplete
 const OID_LIMIT: Duration = Duration::from_secs(12);
@@ -70,7 +70,8 @@ pub(super) fn oid(adapter: &Arc<AdapterBlock>, block: &Arc<OidBlock>) {
             .any(|b| Arc::ptr_eq(b, &block))
         {
             let text = format!("{block} on {adapter} is pending for {OID_LIMIT:?}");
-            violation_on(machine, rules::TIMED_OID_COMPLETE, text);
+            let object = (Kind::OidRequest, block.address());
+            violation_on_about(machine, rules::TIMED_OID_COMPLETE, text, &[object]);
         }
     });
 }
@@ -104,7 +105,8 @@ fn look_later(machine: &Machine, adapter: &Arc<AdapterBlock>) {
         };
         let which = send::outstanding(machine, &adapter).join(", ");
         let text = format!("{adapter} has {what} for {limit:?}; it has {which}");
-        violation_on(machine, rule, text);
+        let objects = send::objects(machine, &adapter);
+        violation_on_about(machine, rule, text, &objects);
     });
 }
 

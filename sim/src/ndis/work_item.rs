@@ -14,8 +14,9 @@ use super::{
 use crate::{
     exports::{Export, NDIS},
     gate,
+    history::Kind,
     irql::Irql,
-    report::violation,
+    report::violation_about,
 };
 
 /// A work item of a driver.
@@ -51,6 +52,7 @@ extern "efiapi" fn allocate(handle: NDIS_HANDLE) -> NDIS_HANDLE {
             queued: AtomicBool::new(false),
         };
         state.work_items.insert(handle, item.into());
+        machine.note(Kind::WorkItem, handle, "allocated", 0);
         handle as NDIS_HANDLE
     })
 }
@@ -58,12 +60,13 @@ extern "efiapi" fn allocate(handle: NDIS_HANDLE) -> NDIS_HANDLE {
 fn known(handle: NDIS_HANDLE) -> Arc<WorkItem> {
     here(|_, state| {
         state.work_items.get(handle as u64).unwrap_or_else(|| {
-            violation(
+            violation_about(
                 rules::HANDLE,
                 format!(
                     "{} got {handle:p}, which is no work item (any more)",
                     what()
                 ),
+                &[(Kind::WorkItem, handle as u64)],
             )
         })
     })
@@ -73,16 +76,19 @@ extern "efiapi" fn queue(handle: NDIS_HANDLE, routine: *const (), context: PVOID
     required(routine, "Routine");
     let item = known(handle);
     if item.queued.swap(true, Ordering::AcqRel) {
-        violation(
+        violation_about(
             rules::IO_WORK_ITEM,
             "a work item is queued while it is queued",
+            &[(Kind::WorkItem, item.handle)],
         );
     }
     let (routine, context) = (routine as u64, context as u64);
     here(|machine, _| {
+        machine.note(Kind::WorkItem, item.handle, "queued", 0);
         machine.spawn(None, Irql::PASSIVE, move || {
             // The routine may queue the item again, or free it.
             item.queued.store(false, Ordering::Release);
+            here(|machine, _| machine.note(Kind::WorkItem, item.handle, "runs", 0));
             // SAFETY: the driver's NdisIoWorkItemRoutine, with its arguments.
             unsafe {
                 gate::call(
@@ -98,10 +104,14 @@ extern "efiapi" fn queue(handle: NDIS_HANDLE, routine: *const (), context: PVOID
 extern "efiapi" fn free(handle: NDIS_HANDLE) {
     let item = known(handle);
     if item.queued.load(Ordering::Acquire) {
-        violation(
+        violation_about(
             rules::IO_WORK_ITEM,
             "a work item is freed while it is queued",
+            &[(Kind::WorkItem, item.handle)],
         );
     }
-    here(|_, state| state.work_items.remove(item.handle));
+    here(|machine, state| {
+        machine.note(Kind::WorkItem, item.handle, "freed", 0);
+        state.work_items.remove(item.handle);
+    });
 }

@@ -7,8 +7,19 @@ use crate::{
     report::{rules, violation},
 };
 
+/// Callbacks whose flags say whether they are called at DISPATCH_LEVEL.
+const FLAGGED: [&str; 2] = ["MiniportSendNetBufferLists", "MiniportReturnNetBufferLists"];
+
 unsafe extern "efiapi" fn ke_get_current_irql() -> u8 {
-    processor::current().irql().0
+    let cpu = processor::current();
+    let callback = cpu.thread().callback();
+    if FLAGGED.contains(&callback) {
+        violation(
+            rules::FLAGS_IRQL,
+            format!("KeGetCurrentIrql in {callback}, whose flags tell"),
+        );
+    }
+    cpu.irql().0
 }
 
 /// Raises the IRQL of the current processor, as KeRaiseIrql does, and returns

@@ -6,13 +6,18 @@ pub(crate) mod dpc;
 mod extended_state;
 mod format;
 mod irql;
+pub(crate) mod lock_order;
 pub mod mdl;
 mod memory;
 pub mod pool;
 pub(crate) mod spin_lock;
 mod time;
 
-use crate::{exports::Export, machine::Settings, report::Finding};
+use crate::{
+    exports::Export,
+    machine::{Machine, Settings},
+    report::Finding,
+};
 
 /// State of the kernel half of one machine.
 pub struct State {
@@ -21,6 +26,7 @@ pub struct State {
     /// What they printed.
     pub log: debug::Log,
     pub(crate) dispatcher: dispatcher::Dispatcher,
+    pub(crate) locks: lock_order::LockOrder,
 }
 
 impl State {
@@ -29,12 +35,13 @@ impl State {
             pool: pool::Pool::new(settings.special_pool),
             log: debug::Log::new(settings.echo),
             dispatcher: dispatcher::Dispatcher::default(),
+            locks: lock_order::LockOrder::default(),
         }
     }
 
     /// What the drivers had not given back when the last of them was unloaded.
-    pub(crate) fn leaks(&self) -> Vec<Finding> {
-        self.pool.leaks()
+    pub(crate) fn leaks(&self, machine: &Machine) -> Vec<Finding> {
+        self.pool.leaks(machine)
     }
 }
 

@@ -17,9 +17,11 @@ use parking_lot::Mutex;
 
 use crate::{
     exports::{Export, NTOSKRNL},
+    history::Kind,
     irql::Irql,
+    machine::Machine,
     processor,
-    report::{Finding, rules, violation},
+    report::{Finding, rules, violation, violation_about},
 };
 
 const PAGE: usize = 4096;
@@ -31,6 +33,8 @@ const GUARD_BYTE: u8 = 0xFD;
 /// Fresh memory that was not asked to be zeroed: not a pattern that works by luck.
 const FRESH_BYTE: u8 = 0xCD;
 const FREED_BYTE: u8 = 0xDD;
+/// Blocks of a tag whose histories a leak report shows.
+const LEAKS_SHOWN: usize = 3;
 const QUARANTINE_BLOCKS: usize = 1024;
 const QUARANTINE_BYTES: usize = 16 << 20;
 
@@ -71,6 +75,8 @@ struct Block {
     tag: u32,
     paged: bool,
     by: &'static str,
+    /// Which allocation it was.
+    serial: u64,
     memory: Memory,
 }
 
@@ -127,6 +133,7 @@ impl Block {
             tag: 0,
             paged: false,
             by: "",
+            serial: 0,
             memory,
         };
         for (start, size) in block.guards() {
@@ -255,7 +262,13 @@ impl Pool {
         unsafe { ptr::write_bytes(address as *mut u8, if zero { 0 } else { FRESH_BYTE }, len) };
         let mut state = self.state.lock();
         state.allocations += 1;
+        block.serial = state.allocations;
         state.live.insert(address, block);
+        drop(state);
+        if let Some(cpu) = processor::try_current() {
+            let machine = cpu.machine();
+            machine.note(Kind::Pool, address as u64, "allocated, bytes:", len as u64);
+        }
         address as *mut u8
     }
 
@@ -314,6 +327,24 @@ impl Pool {
         live.or_else(|| state.freed.values().find_map(Self::late_write))
     }
 
+    /// Length of the allocated block at `address`.
+    fn len_of(&self, address: *const u8) -> Option<usize> {
+        let state = self.state.lock();
+        state.live.get(&(address as usize)).map(|b| b.len)
+    }
+
+    /// Addresses of the oldest blocks of a tag that are allocated.
+    fn oldest(&self, tag: u32, count: usize) -> Vec<u64> {
+        let state = self.state.lock();
+        let mut blocks: Vec<&Block> = state.live.values().filter(|b| b.tag == tag).collect();
+        blocks.sort_by_key(|b| b.serial);
+        blocks
+            .iter()
+            .take(count)
+            .map(|b| b.address as u64)
+            .collect()
+    }
+
     /// Blocks and bytes that are allocated, by tag.
     #[must_use]
     pub fn usage(&self) -> BTreeMap<u32, (usize, usize)> {
@@ -343,23 +374,28 @@ impl Pool {
     }
 
     /// Reports and forgets what is still allocated, and late writes.
-    pub(crate) fn leaks(&self) -> Vec<Finding> {
+    pub(crate) fn leaks(&self, machine: &Machine) -> Vec<Finding> {
         let damage = self.damage();
         let mut findings: Vec<_> = self
             .usage()
             .into_iter()
-            .map(|(tag, (blocks, bytes))| Finding {
-                rule: rules::POOL_LEAK,
-                message: format!(
-                    "{blocks} blocks, {bytes} bytes, tag '{}' were not freed",
-                    tag_text(tag)
-                ),
+            .map(|(tag, (blocks, bytes))| {
+                let histories = machine.histories();
+                let oldest = self.oldest(tag, LEAKS_SHOWN);
+                Finding {
+                    rule: rules::POOL_LEAK,
+                    message: format!(
+                        "{blocks} blocks, {bytes} bytes, tag '{}' were not freed",
+                        tag_text(tag)
+                    ),
+                    histories: oldest
+                        .into_iter()
+                        .filter_map(|id| histories.of(machine.images(), (Kind::Pool, id)))
+                        .collect(),
+                }
             })
             .collect();
-        findings.extend(damage.map(|message| Finding {
-            rule: rules::POOL_CORRUPTION,
-            message,
-        }));
+        findings.extend(damage.map(|message| Finding::new(rules::POOL_CORRUPTION, message)));
         let state = std::mem::take(&mut *self.state.lock());
         drop(state);
         findings
@@ -372,6 +408,14 @@ fn caller() -> &'static str {
 
 /// Frees on behalf of the driver; stops the machine when it may not.
 pub fn free_or_stop(pool: &Pool, address: *mut u8, tag: Option<u32>) {
+    let cpu = processor::current();
+    let machine = cpu.machine();
+    if let Some(len) = pool.len_of(address) {
+        machine.kernel().locks.forget(address as usize, len);
+        machine.note(Kind::Pool, address as u64, "freed", 0);
+    }
+    let violation =
+        |rule, text: String| -> ! { violation_about(rule, text, &[(Kind::Pool, address as u64)]) };
     let given = tag.map_or(String::new(), |t| format!(" with tag '{}'", tag_text(t)));
     match pool.free(address, tag) {
         Ok(()) => {}

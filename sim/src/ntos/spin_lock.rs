@@ -51,15 +51,15 @@ fn spin(cpu: &Current, address: usize, mut attempt: impl FnMut() -> bool) {
     }
 }
 
-/// Refuses to acquire what this thread already has.
-fn check_not_held(cpu: &Current, address: usize) {
-    if cpu
-        .thread()
-        .locks
-        .borrow()
-        .iter()
-        .any(|l| l.address == address)
-    {
+/// Refuses to acquire what this thread already has, or what it may deadlock on.
+fn check_order(cpu: &Current, address: usize) {
+    let held = cpu.thread().locks.borrow().clone();
+    if held.is_empty() {
+        return;
+    }
+    if !held.iter().any(|l| l.address == address) {
+        cpu.machine().kernel().locks.acquire(cpu, &held, address);
+    } else {
         violation(
             rules::SPIN_LOCK_OWNED,
             format!("spin lock 0x{address:x} is already held by this processor"),
@@ -109,7 +109,7 @@ fn forget(cpu: &Current, address: usize) {
 pub(crate) unsafe fn acquire(lock: *const AtomicUsize, release: &'static str) {
     let cpu = processor::current();
     let address = lock as usize;
-    check_not_held(&cpu, address);
+    check_order(&cpu, address);
     // SAFETY: the caller's promise.
     let lock = unsafe { &*lock };
     let mine = MARK | (cpu.number() as usize + 1);
@@ -138,6 +138,11 @@ pub(crate) unsafe fn release(lock: *const AtomicUsize) {
 }
 
 unsafe extern "efiapi" fn ke_initialize_spin_lock(lock: *const AtomicUsize) {
+    let cpu = processor::current();
+    cpu.machine()
+        .kernel()
+        .locks
+        .forget(lock as usize, size_of::<AtomicUsize>());
     // SAFETY: the driver's lock.
     unsafe { &*lock }.store(0, Ordering::Release);
 }
@@ -186,7 +191,7 @@ unsafe extern "efiapi" fn ke_test_spin_lock(lock: *const AtomicUsize) -> u8 {
 unsafe fn acquire_shared(lock: *const AtomicU32, release: &'static str) {
     let cpu = processor::current();
     let address = lock as usize;
-    check_not_held(&cpu, address);
+    check_order(&cpu, address);
     // SAFETY: the driver's lock.
     let lock = unsafe { &*lock };
     spin(&cpu, address, || {
@@ -203,7 +208,7 @@ unsafe fn acquire_shared(lock: *const AtomicU32, release: &'static str) {
 unsafe fn acquire_exclusive(lock: *const AtomicU32, release: &'static str) {
     let cpu = processor::current();
     let address = lock as usize;
-    check_not_held(&cpu, address);
+    check_order(&cpu, address);
     // SAFETY: the driver's lock.
     let lock = unsafe { &*lock };
     spin(&cpu, address, || {

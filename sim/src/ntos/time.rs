@@ -4,14 +4,18 @@ use std::time::{Duration, Instant};
 
 use crate::{
     clock::in_100ns,
-    exports::{Export, NTOSKRNL},
+    exports::{Export, NDIS, NTOSKRNL},
     processor,
+    report::{rules, violation},
 };
 
 /// Of the performance counter, in Hz; what Windows 10 reports.
 const FREQUENCY: u64 = 10_000_000;
 /// Clock interrupt, in 100 ns units.
 const INCREMENT: u32 = 156_250;
+
+/// "Do not specify more than 50 microseconds" (NdisStallExecution, KeStallExecutionProcessor).
+const LONGEST_STALL: u32 = 50;
 
 fn interrupt_time() -> u64 {
     in_100ns(processor::current().machine().clock().now())
@@ -48,6 +52,15 @@ unsafe extern "efiapi" fn ke_query_time_increment() -> u32 {
 }
 
 unsafe extern "efiapi" fn ke_stall_execution_processor(microseconds: u32) {
+    if microseconds > LONGEST_STALL {
+        violation(
+            rules::STALL_EXECUTION,
+            format!(
+                "{} for {microseconds} microseconds",
+                processor::current().what()
+            ),
+        );
+    }
     let end = Instant::now() + Duration::from_micros(u64::from(microseconds));
     while Instant::now() < end {
         std::hint::spin_loop();
@@ -84,6 +97,12 @@ pub(super) fn exports() -> Vec<Export> {
         ),
         e(
             "KeStallExecutionProcessor",
+            ke_stall_execution_processor as *const (),
+            1,
+        ),
+        Export::new(
+            NDIS,
+            "NdisStallExecution",
             ke_stall_execution_processor as *const (),
             1,
         ),

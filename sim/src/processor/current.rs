@@ -12,7 +12,7 @@ use crate::{
     gate::Context as ThreadContext,
     irql::Irql,
     machine::Machine,
-    report::{self, rules, violation},
+    report::{self, CallStack, rules, violation},
 };
 
 thread_local! {
@@ -159,12 +159,18 @@ impl Current {
         }
     }
 
+    /// The calls in progress here: imports, the driver's code, callbacks.
+    #[must_use]
+    pub fn call_stack(&self) -> CallStack {
+        CallStack::new(self.thread().walk(self.machine().images()))
+    }
+
     pub(crate) fn context(&self) -> report::Context {
         let thread = self.thread();
         report::Context {
             processor: self.number(),
             irql: self.irql(),
-            callbacks: thread.callbacks(),
+            stack: self.call_stack(),
             trail: thread.trail(),
         }
     }

@@ -3,17 +3,26 @@
 
 mod rule;
 pub mod rules;
+mod stack;
 mod trail;
 
-use std::{error::Error, fmt, sync::Arc};
+use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 
-pub use rule::Rule;
+pub(crate) use rule::rules;
+pub use rule::{Rule, RuleSet};
+pub use stack::{CallStack, Frame, StackLine};
 pub(crate) use trail::Trail;
 pub use trail::{Direction, Step};
 
-use crate::{irql::Irql, machine::Machine, processor};
+use crate::{
+    driver::Images,
+    history::{Object, ObjectHistory},
+    irql::Irql,
+    machine::Machine,
+    processor,
+};
 
 /// A violation that stopped a machine, in the manner of a Windows bug check.
 #[derive(Clone)]
@@ -23,6 +32,9 @@ struct Details {
     rule: Rule,
     message: String,
     context: Option<Context>,
+    /// The call stack of `context`, with names.
+    calls: Vec<StackLine>,
+    histories: Vec<ObjectHistory>,
 }
 
 /// Where the processor was when the machine stopped.
@@ -30,17 +42,48 @@ struct Details {
 pub(crate) struct Context {
     pub(crate) processor: u32,
     pub(crate) irql: Irql,
-    pub(crate) callbacks: Vec<&'static str>,
+    pub(crate) stack: CallStack,
     pub(crate) trail: Vec<Step>,
 }
 
 impl BugCheck {
-    pub(crate) fn new(rule: Rule, message: String, context: Option<Context>) -> Self {
+    pub(crate) fn new(
+        rule: Rule,
+        message: String,
+        context: Option<Context>,
+        images: Option<&Images>,
+        histories: Vec<ObjectHistory>,
+    ) -> Self {
+        let calls = match (&context, images) {
+            (Some(context), Some(images)) => context.stack.resolve(images),
+            _ => Vec::new(),
+        };
         Self(Arc::new(Details {
             rule,
             message,
             context,
+            calls,
+            histories,
         }))
+    }
+
+    /// The same calls, as addresses.
+    #[must_use]
+    pub fn raw_call_stack(&self) -> &[Frame] {
+        self.0.context.as_ref().map_or(&[], |c| c.stack.frames())
+    }
+
+    /// What happened before to the objects that it is about.
+    #[must_use]
+    pub fn histories(&self) -> &[ObjectHistory] {
+        &self.0.histories
+    }
+
+    /// The calls in progress on that processor, innermost first: imports, the driver's functions
+    /// (by name where its PDB lies beside the `.sys`), callbacks.
+    #[must_use]
+    pub fn call_stack(&self) -> &[StackLine] {
+        &self.0.calls
     }
 
     /// The rule that was broken.
@@ -81,19 +124,30 @@ impl fmt::Display for BugCheck {
             rule,
             message,
             context,
+            calls,
+            histories,
         } = &*self.0;
         writeln!(f, "*** STOP: {rule}")?;
         writeln!(f, "    {message}")?;
         writeln!(f, "    Rule: {}", rule.text)?;
-        if !rule.page.is_empty() {
-            writeln!(f, "    Page: {}", rule.page)?;
+        if !rule.also.is_empty() {
+            writeln!(f, "    Also: {}", rule.also.join(", "))?;
+        }
+        if let Some(page) = rule.url() {
+            writeln!(f, "    Page: {page}")?;
+        }
+        for history in histories {
+            write!(f, "    {history}")?;
         }
         let Some(context) = context else {
             return Ok(());
         };
         writeln!(f, "    Processor {}, {}", context.processor, context.irql)?;
-        for callback in context.callbacks.iter().rev() {
-            writeln!(f, "    in {callback}")?;
+        if !calls.is_empty() {
+            writeln!(f, "    Call stack, innermost first:")?;
+            for call in calls {
+                writeln!(f, "      {call}")?;
+            }
         }
         if !context.trail.is_empty() {
             writeln!(f, "    Last transitions, oldest first:")?;
@@ -120,11 +174,28 @@ pub struct Finding {
     pub rule: Rule,
     /// What exactly was found.
     pub message: String,
+    /// What happened to the objects that it is about, or to some of them.
+    pub histories: Vec<ObjectHistory>,
+}
+
+impl Finding {
+    /// A finding without histories.
+    #[must_use]
+    pub fn new(rule: Rule, message: impl Into<String>) -> Self {
+        Self {
+            rule,
+            message: message.into(),
+            histories: Vec::new(),
+        }
+    }
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.rule, self.message)
+        write!(f, "{}: {}", self.rule, self.message)?;
+        self.histories
+            .iter()
+            .try_for_each(|history| write!(f, "\n    {}", history.to_string().trim_end()))
     }
 }
 
@@ -138,6 +209,8 @@ pub struct Report {
     /// Deepest use of a kernel stack by driver code, in bytes, and the callback
     /// that was running.
     pub stack_high_water: Option<(usize, &'static str)>,
+    /// Longest processor time of a DPC or of a call at DISPATCH_LEVEL, and which it was.
+    pub longest_at_dispatch: Option<(Duration, &'static str)>,
 }
 
 impl Report {
@@ -178,16 +251,38 @@ pub(crate) struct Reporter(pub(crate) Mutex<Report>);
 /// Outside of a processor thread, with the bug check as message.
 pub fn violation(rule: Rule, message: impl Into<String>) -> ! {
     let Some(cpu) = processor::try_current() else {
-        panic!("{}", BugCheck::new(rule, message.into(), None));
+        panic!(
+            "{}",
+            BugCheck::new(rule, message.into(), None, None, Vec::new())
+        );
     };
     cpu.machine().stop(rule, message);
+    processor::park_forever()
+}
+
+/// Like [`violation`], with the histories of the objects that it is about.
+pub(crate) fn violation_about(rule: Rule, message: impl Into<String>, objects: &[Object]) -> ! {
+    let Some(cpu) = processor::try_current() else {
+        violation(rule, message);
+    };
+    cpu.machine().stop_about(rule, message, objects);
     processor::park_forever()
 }
 
 /// Like [`violation`] for checks that may run on any thread: stops `machine`
 /// and parks the thread only if it is one of its processors.
 pub fn violation_on(machine: &Machine, rule: Rule, message: impl Into<String>) -> BugCheck {
-    let check = machine.stop(rule, message);
+    violation_on_about(machine, rule, message, &[])
+}
+
+/// Like [`violation_on`], with the histories of the objects that it is about.
+pub(crate) fn violation_on_about(
+    machine: &Machine,
+    rule: Rule,
+    message: impl Into<String>,
+    objects: &[Object],
+) -> BugCheck {
+    let check = machine.stop_about(rule, message, objects);
     if processor::try_current().is_some() {
         processor::park_forever();
     }

@@ -89,11 +89,8 @@ impl State {
             }
             findings.append(&mut binding.findings);
             if !binding.unbound {
-                let message = "the driver was unloaded without WdfVersionUnbind".to_owned();
-                findings.push(Finding {
-                    rule: rules::WDF_LEAK,
-                    message,
-                });
+                let message = "the driver was unloaded without WdfVersionUnbind";
+                findings.push(Finding::new(rules::WDF_LEAK, message));
             }
             objects.retain(|_, o| o.globals != *globals);
             false

@@ -188,9 +188,11 @@ pub(super) fn remove_driver(globals: u64) {
         let findings: Vec<_> = mine()
             .filter(|o| matches!(o.kind, "WDFDEVICE" | "WDFKEY"))
             .map(|o| (o.kind, o.handle))
-            .map(|(kind, handle)| Finding {
-                rule: rules::WDF_LEAK,
-                message: format!("{kind} 0x{handle:x} was not deleted"),
+            .map(|(kind, handle)| {
+                Finding::new(
+                    rules::WDF_LEAK,
+                    format!("{kind} 0x{handle:x} was not deleted"),
+                )
             })
             .collect();
         (
@@ -209,10 +211,10 @@ pub(super) fn remove_driver(globals: u64) {
             .filter(|o| o.globals == globals)
             .map(|o| {
                 let (kind, handle, n) = (o.kind, o.handle, o.references.load(Ordering::Relaxed));
-                Finding {
-                    rule: rules::WDF_LEAK,
-                    message: format!("{kind} 0x{handle:x} is left with {n} references"),
-                }
+                Finding::new(
+                    rules::WDF_LEAK,
+                    format!("{kind} 0x{handle:x} is left with {n} references"),
+                )
             }),
     );
     if let Some(binding) = inner.bindings.get_mut(&globals) {

@@ -11,7 +11,7 @@ pub mod requests;
 use std::{
     collections::HashMap,
     sync::{Arc, LazyLock, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 pub use driver::{Misdeed, Plan};
@@ -19,7 +19,8 @@ use ndis_sim::{
     BugCheck, Machine, Rule,
     inf::Inf,
     ndis::{
-        Adapter, AdapterConfig, Collector, Error, Miniport, OidRequest, Open, Package, SendNbl,
+        Adapter, AdapterConfig, AdapterState, Collector, Error, Miniport, OidRequest, Open,
+        Package, SendNbl,
     },
     processor,
 };
@@ -212,10 +213,17 @@ fn hold_while_pausing(rig: &Rig, adapter: &Adapter) -> Result<(), Error> {
     assert_eq!(held.len(), 1);
     let pausing = adapter.clone();
     let pause = std::thread::spawn(move || pausing.pause());
+    let patience = Instant::now() + PATIENCE;
+    while adapter.state() == AdapterState::Running
+        && rig.machine.bug_check().is_none()
+        && Instant::now() < patience
+    {
+        std::thread::yield_now();
+    }
     // Long enough for a pause that does not wait to be over.
     std::thread::sleep(Duration::from_millis(30));
     if rig.machine.bug_check().is_none() {
-        assert_eq!(adapter.state(), ndis_sim::ndis::AdapterState::Pausing);
+        assert_eq!(adapter.state(), AdapterState::Pausing);
     }
     drop(held);
     pause.join().unwrap()
