@@ -15,6 +15,7 @@ use tcpip::{
 };
 
 pub mod adapter;
+pub mod matrix;
 pub mod reference;
 pub mod switch;
 
