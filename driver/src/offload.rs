@@ -192,8 +192,10 @@ pub fn report(
     v2.TransportTunnelCombined = engine.transport_tunnel_combined.into();
     v2.LsoSupported = engine.lso.into();
     v2.ExtendedSequenceNumbers = engine.extended_sequence_numbers.into();
-    for &kind in engine.udp_esp {
-        v2.UdpEsp |= udp_esp_bit(kind);
+    if esp {
+        for &kind in engine.udp_esp {
+            v2.UdpEsp |= udp_esp_bit(kind);
+        }
     }
     for &algorithm in engine.authentication {
         v2.AuthenticationAlgorithms |= authentication_bit(algorithm);
@@ -212,9 +214,9 @@ pub const fn report_size(version: Version) -> u16 {
     header(ObjectKind::Offload, version).Size
 }
 
-const fn udp_esp_bit(kind: UdpEncapsulation) -> u32 {
+/// IPSEC_OFFLOAD_V2_UDP_ESP_ENCAPSULATION_*.
+pub const fn udp_esp_bit(kind: UdpEncapsulation) -> u32 {
     match kind {
-        UdpEncapsulation::None => IPSEC_OFFLOAD_V2_UDP_ESP_ENCAPSULATION_NONE,
         UdpEncapsulation::Transport => IPSEC_OFFLOAD_V2_UDP_ESP_ENCAPSULATION_TRANSPORT,
         UdpEncapsulation::Tunnel => IPSEC_OFFLOAD_V2_UDP_ESP_ENCAPSULATION_TUNNEL,
         UdpEncapsulation::TransportOverUdpTunnel => {

@@ -11,7 +11,7 @@ pub struct SaCounters {
     pub bytes: u64,
     /// Received packets with a wrong ICV.
     pub authentication_failures: u64,
-    /// Received packets whose lengths do not fit.
+    /// Received packets whose lengths or trailer do not fit.
     pub syntax_errors: u64,
 }
 
@@ -30,10 +30,12 @@ pub struct Counters {
     pub opened_bytes: u64,
     /// Packets with a wrong ICV.
     pub authentication_failures: u64,
-    /// Packets that an SA matched, and whose lengths do not fit.
+    /// Packets that an SA matched, and whose lengths or trailer do not fit.
     pub syntax_errors: u64,
     /// Packets that only an SA for the other IPsec protocol matched.
     pub protocol_mismatches: u64,
+    /// Packets with AH behind a header that the engine cannot account for.
+    pub unsupported_headers: u64,
     /// Packets with an IPsec header that no SA matched.
     pub no_sa: u64,
     /// Fragments, of whatever protocol.
@@ -113,6 +115,7 @@ tally!(
     authentication_failures,
     syntax_errors,
     protocol_mismatches,
+    unsupported_headers,
     no_sa,
     fragments,
 );

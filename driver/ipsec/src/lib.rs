@@ -62,7 +62,7 @@ pub use packet::Address;
 pub use sa::capabilities::Capabilities;
 pub use sa::params::{
     Algorithm, AuthenticationAlgorithm, Direction, EncryptionAlgorithm, Endpoints, Operation,
-    SaParams, SecurityAssociation, UdpEncapsulation,
+    SaParams, SecurityAssociation, UdpEncapsulation, UdpEncapsulations,
 };
 pub use sa::{AddError, SaHandle, UpdateError};
 pub use verdict::{CryptoStatus, NotProcessed, Outcome, Payload, Payloads, Trailer, Verdict};

@@ -21,8 +21,13 @@ pub enum NotProcessed {
     NotIpsec,
     /// A fragment: offload is for whole packets.
     Fragment,
-    /// No SA with this SPI, destination and source.
+    /// No SA with this SPI, destination and source, and with or without a UDP header.
     NoSa,
+    /// AH behind a header that the engine cannot account for: malformed options, or a routing
+    /// header that still leads somewhere and is of a type that it does not know. The transport
+    /// does ("Receiving Network Data with IPsec Offload Version 2": a packet that the NIC
+    /// cannot process is indicated "without further IPsec processing").
+    UnsupportedHeader,
 }
 
 /// What was done to a packet that an SA matched.
@@ -85,13 +90,14 @@ pub struct Trailer {
 pub enum CryptoStatus {
     /// Decrypted and authentic.
     Success,
-    /// Failed for a reason without a name.
+    /// Authentic, and its ESP trailer cannot be: the padding is longer than the body. No other
+    /// status is about that: the packet's lengths agree, its ICV is right.
     GenericError,
     /// Wrong AH ICV, transport mode.
     TransportAhAuthFailed,
     /// Wrong ESP ICV, transport mode, or within a tunnel, or of an SA that is not known to be
-    /// a tunnel's: only the encrypted trailer would tell, so that it is the mode of the last
-    /// authentic packet.
+    /// a tunnel's: only the encrypted trailer and the UDP-ESP subtype tell, so that it is the
+    /// mode of the last authentic packet, and before that one the subtype's.
     TransportEspAuthFailed,
     /// Wrong AH ICV, tunnel mode.
     TunnelAhAuthFailed,

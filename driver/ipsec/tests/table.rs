@@ -6,7 +6,7 @@ use common::*;
 use ipsec::{
     AddError, Algorithm, AuthenticationAlgorithm, CryptoStatus, Direction, EncryptionAlgorithm,
     Endpoints, Engine, NotProcessed, Operation, SaParams, SecurityAssociation, SendError,
-    UdpEncapsulation, Verdict,
+    UdpEncapsulation, UdpEncapsulations, Verdict,
 };
 
 const ENCRYPTION: [EncryptionAlgorithm; 9] = [
@@ -28,7 +28,7 @@ fn add(engine: &Engine, associations: &[SecurityAssociation<'_>]) -> Result<(), 
             &SaParams {
                 direction: Direction::Inbound,
                 endpoints: ANY_V4,
-                udp_encapsulation: UdpEncapsulation::None,
+                udp_encapsulation: UdpEncapsulations::NONE,
                 associations,
             },
         )
@@ -121,27 +121,20 @@ fn legacy_algorithms_are_off_unless_asked_for() {
     }
 }
 
+/// Every subtype is advertised, and taken, alone and with others.
 #[test]
-fn what_is_not_advertised_is_refused() {
-    let engine = engine(4);
-    let capabilities = engine.capabilities();
+fn udp_encapsulation_is_advertised_and_taken() {
+    let engine = engine(16);
+    assert_eq!(engine.capabilities().udp_esp, UdpEncapsulation::ALL);
     let sa = Sa::separate(EncryptionAlgorithm::Null, AuthenticationAlgorithm::Sha1);
-    assert!(capabilities.udp_esp.is_empty());
-    for udp_encapsulation in [
-        UdpEncapsulation::Transport,
-        UdpEncapsulation::Tunnel,
-        UdpEncapsulation::TransportOverUdpTunnel,
-        UdpEncapsulation::UdpTransportOverTunnel,
-    ] {
-        let params = SaParams {
-            direction: Direction::Inbound,
-            endpoints: ANY_V4,
-            udp_encapsulation,
-            associations: &[sa.association()],
-        };
-        assert_eq!(engine.add_sa(&simd(), &params), Err(AddError::NotSupported));
+    let mut all = UdpEncapsulations::NONE;
+    for subtype in UdpEncapsulation::ALL {
+        all = all.with(subtype);
+        for types in [subtype.into(), all] {
+            let sa = sa.clone().udp(types);
+            assert!(sa.add_to(&engine, Direction::Inbound).is_ok(), "{types:?}");
+        }
     }
-    assert_eq!(engine.sa_count(), 0);
 }
 
 /// "Can have an authentication algorithm, an encryption algorithm, or both."
@@ -156,7 +149,7 @@ fn no_cipher_is_null_encryption() {
     let params = SaParams {
         direction: Direction::Inbound,
         endpoints: ANY_V4,
-        udp_encapsulation: UdpEncapsulation::None,
+        udp_encapsulation: UdpEncapsulations::NONE,
         associations: &[association],
     };
     engine.add_sa(&simd(), &params).unwrap();

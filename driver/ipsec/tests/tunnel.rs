@@ -2,10 +2,11 @@
 
 mod common;
 
+use common::nested::{Nested, engine_iv, processed, trailer};
 use common::*;
 use ipsec::{
-    AuthenticationAlgorithm, CryptoStatus, Direction, EncryptionAlgorithm, Engine, NotProcessed,
-    Outcome, SaHandle, SendError, SendRequest, Trailer, Verdict,
+    AuthenticationAlgorithm, CryptoStatus, Direction, EncryptionAlgorithm, NotProcessed, SendError,
+    SendRequest, Verdict,
 };
 
 fn algorithms() -> [Sa; 3] {
@@ -22,40 +23,8 @@ fn algorithms() -> [Sa; 3] {
     ]
 }
 
-fn over(mut sa: Sa, ip: Ip) -> Sa {
-    sa.endpoints = if ip.is_v6() { ANY_V6 } else { ANY_V4 };
-    sa
-}
-
-/// A tunnel's SA is not the transport's.
-fn of_tunnel(mut sa: Sa, ip: Ip) -> Sa {
-    sa.spi = SPI + 1;
-    sa.key.iter_mut().for_each(|byte| *byte ^= 0x33);
-    over(sa, ip)
-}
-
 fn plain_packet(ip: Ip, length: usize) -> Vec<u8> {
     [headers(ip, UDP, length), payload(length)].concat()
-}
-
-fn engine_iv(packet: &[u8], frame: &Frame, sa: &Sa) -> Vec<u8> {
-    packet[frame.esp + 8..][..sa.iv()].to_vec()
-}
-
-fn processed(next_crypto_done: bool, status: CryptoStatus, trailer: Option<Trailer>) -> Verdict {
-    Verdict::Processed(Outcome {
-        next_crypto_done,
-        status,
-        sa_delete_request: false,
-        trailer,
-    })
-}
-
-fn trailer(frame: &Frame) -> Option<Trailer> {
-    Some(Trailer {
-        next_header: frame.next_header,
-        pad_length: frame.pad_length,
-    })
 }
 
 /// IPv4 and IPv6 in each other, with options and extension headers outside and inside; the
@@ -65,7 +34,7 @@ fn a_tunnel_alone() {
     for sa in algorithms() {
         for outer in Ip::ALL {
             for inner in Ip::ALL {
-                let sa = over(sa.clone(), outer);
+                let sa = sa.clone().over(outer);
                 let engine = engine(2);
                 let out = sa.add_to(&engine, Direction::Outbound).unwrap();
                 sa.add_to(&engine, Direction::Inbound).unwrap();
@@ -88,74 +57,6 @@ fn a_tunnel_alone() {
                 }
             }
         }
-    }
-}
-
-/// A packet with two SAs.
-struct Nested {
-    transport: Sa,
-    tunnel: Sa,
-    inner: Frame,
-    outer: Frame,
-}
-
-impl Nested {
-    fn new(transport: &Sa, inner: Ip, tunnel: &Sa, outer: Ip, sequence: u32) -> Self {
-        let transport = over(transport.clone(), inner);
-        let tunnel = of_tunnel(tunnel.clone(), outer);
-        let inner = Frame::new(inner, &transport, sequence, &payload(77));
-        let outer = Frame::tunnel(outer, &tunnel, sequence + 9, &inner.bytes);
-        Self {
-            transport,
-            tunnel,
-            inner,
-            outer,
-        }
-    }
-
-    fn simple() -> Self {
-        let sa = Sa::new(EncryptionAlgorithm::AesGcm128, 16);
-        Self::new(&sa, Ip::V4, &sa, Ip::V6, 1)
-    }
-
-    /// Where the inner packet begins.
-    fn start(&self) -> usize {
-        self.outer.payload(&self.tunnel)
-    }
-
-    fn request(&self, transport: SaHandle, tunnel: SaHandle) -> SendRequest {
-        SendRequest {
-            tunnel: Some(tunnel),
-            ..self.outer.request(transport)
-        }
-    }
-
-    /// Sealed elsewhere: the inner packet first, then the tunnel around it.
-    fn sealed(&self, inner_iv: &[u8], outer_iv: &[u8], inner: u64, outer: u64) -> Vec<u8> {
-        let within = self.transport.seal_as_engine(&self.inner, inner, inner_iv);
-        self.around(&within, outer_iv, outer)
-    }
-
-    fn around(&self, within: &[u8], iv: &[u8], number: u64) -> Vec<u8> {
-        let mut frame = self.outer.clone();
-        frame.bytes[self.start()..][..within.len()].copy_from_slice(within);
-        self.tunnel.seal_as_engine(&frame, number, iv)
-    }
-
-    /// For AES-GCM, where the IVs are the numbers.
-    fn gcm(&self) -> Vec<u8> {
-        self.sealed(&1u64.to_be_bytes(), &10u64.to_be_bytes(), 1, 10)
-    }
-
-    fn receiver(&self, transport: bool, tunnel: bool) -> Engine {
-        let engine = engine(2);
-        if transport {
-            self.transport.add_to(&engine, Direction::Inbound).unwrap();
-        }
-        if tunnel {
-            self.tunnel.add_to(&engine, Direction::Inbound).unwrap();
-        }
-        engine
     }
 }
 

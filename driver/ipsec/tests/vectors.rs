@@ -6,10 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use common::*;
-use ipsec::{
-    AuthenticationAlgorithm, CryptoStatus, Direction, EncryptionAlgorithm, Outcome, Trailer,
-    Verdict,
-};
+use ipsec::{CryptoStatus, Direction, EncryptionAlgorithm, Outcome, Trailer, Verdict};
 
 #[test]
 fn draft_mcgrew_gcm_test_is_received() {
@@ -93,43 +90,10 @@ fn scapy_is_received() {
             packet,
             opened,
         ] = line.split(' ').collect::<Vec<_>>().try_into().unwrap();
-        let unhex = |field: &str| hex::decode(field.trim_matches('-')).unwrap();
-        let (key, mut packet, opened) = (unhex(key), unhex(packet), unhex(opened));
-        let gmac = cipher == "AES-NULL-GMAC";
-        let algorithm = match (cipher, key.len()) {
-            ("NULL", _) | ("AES-NULL-GMAC", _) => EncryptionAlgorithm::Null,
-            ("DES", _) => EncryptionAlgorithm::DesCbc,
-            ("3DES", _) => EncryptionAlgorithm::TripleDesCbc,
-            ("AES-CBC", 16) => EncryptionAlgorithm::AesCbc128,
-            ("AES-CBC", 24) => EncryptionAlgorithm::AesCbc192,
-            ("AES-CBC", 32) => EncryptionAlgorithm::AesCbc256,
-            ("AES-GCM", 20) => EncryptionAlgorithm::AesGcm128,
-            ("AES-GCM", 28) => EncryptionAlgorithm::AesGcm192,
-            ("AES-GCM", 36) => EncryptionAlgorithm::AesGcm256,
-            _ => panic!("{line}"),
-        };
-        let authentication = match (authentication, key.len()) {
-            ("HMAC-MD5-96", _) => Some(AuthenticationAlgorithm::Md5),
-            ("HMAC-SHA1-96", _) => Some(AuthenticationAlgorithm::Sha1),
-            ("SHA2-256-128", _) => Some(AuthenticationAlgorithm::Sha256),
-            ("NULL", 20) if gmac => Some(AuthenticationAlgorithm::AesGmac128),
-            ("NULL", 28) if gmac => Some(AuthenticationAlgorithm::AesGmac192),
-            ("NULL", 36) if gmac => Some(AuthenticationAlgorithm::AesGmac256),
-            _ => None,
-        };
-        let mut sa = match authentication {
-            Some(authentication) => Sa::separate(algorithm, authentication),
-            None => Sa::new(algorithm, 16),
-        };
-        match (&mut sa.authentication, gmac) {
-            (Some((_, salted)), true) => *salted = key,
-            (Some((_, other)), false) => {
-                *other = unhex(authentication_key);
-                sa.key = key;
-            }
-            (None, _) => sa.key = key,
-        }
-        sa.esn = (esn != "-").then(|| u32::from_str_radix(esn, 16).unwrap());
+        let unhex = |field| hex::decode(field).unwrap();
+        let (mut packet, opened) = (unhex(packet), unhex(opened));
+        let mut sa = scapy::sa([cipher, key, authentication, authentication_key]);
+        sa.esn = scapy::esn(esn);
         let mut header = 20;
         if packet[0] >> 4 == 6 {
             sa.endpoints = ANY_V6;

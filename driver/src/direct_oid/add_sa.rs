@@ -2,7 +2,7 @@
 
 use ipsec::{
     AddError, Direction, Endpoints, Operation, SaHandle, SaParams, SecurityAssociation,
-    UdpEncapsulation,
+    UdpEncapsulation, UdpEncapsulations,
 };
 use ndis::{Answered, Dispatch, OidRequest, read_prefix};
 use ndis_sys::*;
@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     adapter::{Adapter, state::Reason},
+    offload::udp_esp_bit,
     simd::with_simd,
 };
 
@@ -248,7 +249,7 @@ fn offload(
             Direction::Outbound
         },
         endpoints: endpoints(add.flags, &add.endpoints),
-        udp_encapsulation: udp_encapsulation(add.udp_esp_encapsulation)?,
+        udp_encapsulation: udp_encapsulations(add.udp_esp_encapsulation)?,
         associations,
     };
     adapter
@@ -280,19 +281,21 @@ fn endpoints(flags: u32, endpoints: &IPSEC_OFFLOAD_V2_ENDPOINTS) -> Endpoints {
     }
 }
 
-fn udp_encapsulation(value: u32) -> Result<UdpEncapsulation, NDIS_STATUS> {
-    Ok(match value {
-        IPSEC_OFFLOAD_V2_UDP_ESP_ENCAPSULATION_NONE => UdpEncapsulation::None,
-        IPSEC_OFFLOAD_V2_UDP_ESP_ENCAPSULATION_TRANSPORT => UdpEncapsulation::Transport,
-        IPSEC_OFFLOAD_V2_UDP_ESP_ENCAPSULATION_TUNNEL => UdpEncapsulation::Tunnel,
-        IPSEC_OFFLOAD_V2_TRANSPORT_OVER_UDP_ESP_ENCAPSULATION_TUNNEL => {
-            UdpEncapsulation::TransportOverUdpTunnel
+/// "One or more of the following flags" (page of IPSEC_OFFLOAD_V2_ADD_SA).
+fn udp_encapsulations(value: u32) -> Result<UdpEncapsulations, NDIS_STATUS> {
+    let mut types = UdpEncapsulations::NONE;
+    let mut known = IPSEC_OFFLOAD_V2_UDP_ESP_ENCAPSULATION_NONE;
+    for subtype in UdpEncapsulation::ALL {
+        let bit = udp_esp_bit(subtype);
+        known |= bit;
+        if value & bit != 0 {
+            types = types.with(subtype);
         }
-        IPSEC_OFFLOAD_V2_UDP_ESP_ENCAPSULATION_TRANSPORT_OVER_TUNNEL => {
-            UdpEncapsulation::UdpTransportOverTunnel
-        }
-        _ => return Err(NDIS_STATUS_INVALID_PARAMETER),
-    })
+    }
+    if value & !known != 0 {
+        return Err(NDIS_STATUS_INVALID_PARAMETER);
+    }
+    Ok(types)
 }
 
 fn association<'k>(

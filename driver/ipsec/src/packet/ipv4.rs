@@ -42,7 +42,8 @@ pub(super) fn parse(packet: &[u8]) -> Result<Headers, NotIp> {
         protocol,
         offset,
         end: total.min(packet.len()),
-        truncated: total > packet.len(),
+        wrong_length: total > packet.len(),
         fragment: fragment & (MORE_FRAGMENTS | FRAGMENT_OFFSET) != 0,
+        udp: false,
     })
 }

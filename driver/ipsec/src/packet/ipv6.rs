@@ -30,8 +30,9 @@ pub(super) fn parse(packet: &[u8]) -> Result<Headers, NotIp> {
         protocol: *next_header,
         offset: FIXED,
         end: total.min(packet.len()),
-        truncated: total > packet.len(),
+        wrong_length: total > packet.len(),
         fragment: false,
+        udp: false,
     };
     for _ in 0..MOST_EXTENSION_HEADERS {
         let fragment = match headers.protocol {

@@ -3,6 +3,7 @@
 
 mod ipv4;
 mod ipv6;
+pub(crate) mod udp;
 
 pub(crate) use ipv6::{
     DESTINATION as IPV6_DESTINATION, FIXED as IPV6_FIXED, HOP_BY_HOP, ROUTING as IPV6_ROUTING,
@@ -10,6 +11,8 @@ pub(crate) use ipv6::{
 
 /// IP protocol number of an IPv4 packet, in a tunnel.
 pub(crate) const IPV4: u8 = 4;
+/// IP protocol number of UDP.
+pub(crate) const UDP: u8 = 17;
 /// IP protocol number of an IPv6 packet, in a tunnel.
 pub(crate) const IPV6: u8 = 41;
 /// IP protocol number of ESP.
@@ -43,10 +46,13 @@ pub(crate) struct Headers {
     pub offset: usize,
     /// Where the IP packet ends; Ethernet padding may follow. At most the buffer's length.
     pub end: usize,
-    /// The IP header says that the packet is longer than the buffer.
-    pub truncated: bool,
+    /// The IP header says that the packet is longer than the buffer, or the UDP header that
+    /// its data are of another length than the IP header says.
+    pub wrong_length: bool,
     /// A piece of a packet.
     pub fragment: bool,
+    /// The last header before `offset` is UDP's: see [`Headers::behind_udp`].
+    pub udp: bool,
 }
 
 /// The headers cannot be followed.

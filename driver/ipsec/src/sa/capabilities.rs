@@ -28,7 +28,7 @@ pub struct Capabilities {
     pub lso: bool,
     /// Sequence numbers of 64 bits.
     pub extended_sequence_numbers: bool,
-    /// UDP encapsulations; `UdpEncapsulation::None` is not in the list.
+    /// UDP encapsulations.
     pub udp_esp: &'static [UdpEncapsulation],
     /// Authentication algorithms.
     pub authentication: &'static [AuthenticationAlgorithm],
@@ -52,7 +52,7 @@ impl Capabilities {
             transport_tunnel_combined: true,
             lso: false,
             extended_sequence_numbers: true,
-            udp_esp: &[],
+            udp_esp: &UdpEncapsulation::ALL,
             authentication: if legacy_algorithms {
                 &AUTHENTICATION
             } else {

@@ -1,8 +1,9 @@
-//! The SA of a received packet: by SPI and destination, source and protocol.
+//! The SA of a received packet: by SPI and destination, source, protocol and encapsulation.
 
 use sa_table::{Ref, Table};
 
 use super::Sa;
+use super::encapsulation::Place;
 use super::params::{Endpoints, Operation};
 use crate::packet::Address;
 
@@ -13,6 +14,9 @@ pub(crate) struct Selector {
     pub operation: Operation,
     pub destination: Address,
     pub source: Address,
+    /// A UDP header is in front of ESP.
+    pub udp: bool,
+    pub place: Place,
 }
 
 impl Selector {
@@ -33,6 +37,9 @@ impl Selector {
     }
 
     fn fit(&self, sa: &Sa) -> Option<Fit> {
+        if !sa.encapsulation.allows(self.udp, self.place) {
+            return None;
+        }
         let (destination, source) = match (&sa.endpoints, &self.destination, &self.source) {
             (
                 Endpoints::V4 {

@@ -1,6 +1,8 @@
 //! Security associations: what was offloaded, and how it is found.
 
+pub(crate) mod cache;
 pub(crate) mod capabilities;
+pub(crate) mod encapsulation;
 pub(crate) mod lookup;
 pub(crate) mod params;
 mod select;
@@ -15,6 +17,7 @@ use crate::ah::transform::AhTransform;
 use crate::counters::{SaCounters, SaTally};
 use crate::esn::{Exhausted, SequenceTracker};
 use crate::esp::transform::{EspTransform, Sequence};
+use encapsulation::Encapsulation;
 use params::{Direction, Endpoints, Operation};
 
 pub(crate) use select::build;
@@ -46,7 +49,8 @@ impl SaHandle {
 pub enum AddError {
     /// The parameters contradict each other or the documentation: no or too many
     /// associations, two in another order than ESP and AH, an SPI of zero, a key of the
-    /// wrong length, an ICV length that is none, ESP without any authentication.
+    /// wrong length, an ICV length that is none, ESP without any authentication, AH with UDP
+    /// encapsulation.
     /// `NDIS_STATUS_INVALID_PARAMETER`.
     InvalidParameter,
     /// The engine does not do this: see [`Capabilities`](crate::Capabilities).
@@ -74,11 +78,13 @@ pub enum UpdateError {
 pub(crate) struct Sa {
     pub direction: Direction,
     pub endpoints: Endpoints,
+    pub encapsulation: Encapsulation,
     pub esp: Option<Association<dyn EspTransform>>,
     pub ah: Option<Association<dyn AhTransform>>,
     pub tally: SaTally,
-    /// The last authentic packet was in tunnel mode: what is known of the mode of a packet
-    /// whose trailer cannot be read.
+    /// The last authentic packet was in tunnel mode; before there was one, the UDP-ESP subtype
+    /// says so. It is what is known of the mode of a packet whose trailer cannot be read:
+    /// ADD_SA has no member for it, and the outermost header of both modes is the same.
     tunnel: AtomicBool,
     /// Used since the last look for idle SAs.
     used: AtomicBool,

@@ -38,20 +38,72 @@ pub enum Endpoints {
     },
 }
 
-/// `UdpEspEncapsulation`: where the UDP header is, if there is one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// A subtype of UDP-ESP encapsulation: which portion of a packet has a UDP header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UdpEncapsulation {
-    /// No UDP header.
-    #[default]
-    None,
-    /// Around a transport-mode packet.
+    /// A transport-mode packet has it.
     Transport,
-    /// Around a tunnel-mode packet whose inner packet has no ESP.
+    /// A tunnel has it, and the packet in it has no ESP.
     Tunnel,
-    /// Around a tunnel-mode packet whose inner packet has ESP too.
+    /// A tunnel has it, and the packet in it has ESP too.
     TransportOverUdpTunnel,
-    /// Around the transport-mode packet inside a tunnel.
+    /// The transport-mode packet in a tunnel has it, and the tunnel does not.
     UdpTransportOverTunnel,
+}
+
+impl UdpEncapsulation {
+    /// All subtypes.
+    pub const ALL: [Self; 4] = [
+        Self::Transport,
+        Self::Tunnel,
+        Self::TransportOverUdpTunnel,
+        Self::UdpTransportOverTunnel,
+    ];
+
+    const fn bit(self) -> u8 {
+        match self {
+            Self::Transport => 1,
+            Self::Tunnel => 2,
+            Self::TransportOverUdpTunnel => 4,
+            Self::UdpTransportOverTunnel => 8,
+        }
+    }
+}
+
+/// `UdpEspEncapsulation`: none, "one or more" of the subtypes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UdpEncapsulations(u8);
+
+impl UdpEncapsulations {
+    /// No packet has a UDP header.
+    pub const NONE: Self = Self(0);
+
+    /// These, and this one too.
+    #[must_use]
+    pub const fn with(self, subtype: UdpEncapsulation) -> Self {
+        let Self(bits) = self;
+        Self(bits | subtype.bit())
+    }
+
+    /// Whether this one is among them.
+    #[must_use]
+    pub const fn contains(self, subtype: UdpEncapsulation) -> bool {
+        let Self(bits) = self;
+        bits & subtype.bit() != 0
+    }
+
+    /// Whether it is [`Self::NONE`].
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        let Self(bits) = self;
+        bits == 0
+    }
+}
+
+impl From<UdpEncapsulation> for UdpEncapsulations {
+    fn from(subtype: UdpEncapsulation) -> Self {
+        Self::NONE.with(subtype)
+    }
 }
 
 /// `IPSEC_OFFLOAD_V2_OPERATION`.
@@ -142,8 +194,9 @@ pub struct SaParams<'a> {
     pub direction: Direction,
     /// The addresses.
     pub endpoints: Endpoints,
-    /// `UdpEspEncapsulation`.
-    pub udp_encapsulation: UdpEncapsulation,
+    /// `UdpEspEncapsulation`: only for ESP without AH (page of IPSEC_OFFLOAD_V2_ADD_SA,
+    /// `NumExtHdrs`).
+    pub udp_encapsulation: UdpEncapsulations,
     /// The first `NumExtHdrs` members of `SecAssoc`, in their order: one, or two for ESP
     /// and then AH.
     pub associations: &'a [SecurityAssociation<'a>],

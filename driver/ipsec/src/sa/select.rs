@@ -8,9 +8,10 @@ use ipsec_crypto::{
     Aes128, Aes192, Aes256, BlockCipher, Cbc, CbcCipher, Des, Md5, Sha1, Sha256, Simd, TripleDes,
 };
 
+use super::encapsulation::Encapsulation;
 use super::params::{
     Algorithm, AuthenticationAlgorithm, EncryptionAlgorithm, Operation, SaParams,
-    SecurityAssociation, UdpEncapsulation,
+    SecurityAssociation,
 };
 use super::{AddError, Association, Sa};
 use crate::ah;
@@ -40,12 +41,16 @@ pub(crate) fn build(
         _ => return Err(AddError::InvalidParameter),
     };
     params.associations.iter().try_for_each(check_spi)?;
-    if params.udp_encapsulation != UdpEncapsulation::None {
-        return Err(AddError::NotSupported);
+    // The table of NumExtHdrs (page of IPSEC_OFFLOAD_V2_ADD_SA) has UDP-ESP as one header,
+    // and AH would authenticate what an address translator changes (RFC 3948 section 1).
+    if !params.udp_encapsulation.is_empty() && ah.is_some() {
+        return Err(AddError::InvalidParameter);
     }
+    let encapsulation = Encapsulation::new(params.udp_encapsulation);
     Ok(Sa {
         direction: params.direction,
         endpoints: params.endpoints,
+        encapsulation,
         esp: esp
             .map(|esp| {
                 let transform = esp_transform(simd, esp, ah.is_some(), legacy_algorithms)?;
@@ -56,7 +61,7 @@ pub(crate) fn build(
             .map(|ah| Ok(associated(ah, ah_transform(simd, ah, legacy_algorithms)?)))
             .transpose()?,
         tally: SaTally::default(),
-        tunnel: AtomicBool::new(false),
+        tunnel: AtomicBool::new(encapsulation.says_tunnel()),
         used: AtomicBool::new(true),
         displaced: AtomicBool::new(false),
     })

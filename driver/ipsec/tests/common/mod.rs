@@ -7,10 +7,13 @@ use aes_gcm::aead::{AeadInOut, KeyInit, consts::U12, inout::InOutBuf};
 use aes_gcm::aes::{Aes128, Aes192, Aes256};
 use ipsec::{
     Algorithm, AuthenticationAlgorithm, Config, Direction, EncryptionAlgorithm, Endpoints, Engine,
-    Operation, SaHandle, SaParams, SecurityAssociation, SendRequest, Simd, UdpEncapsulation,
+    Operation, SaHandle, SaParams, SecurityAssociation, SendRequest, Simd, UdpEncapsulations,
 };
 
+pub mod ah;
+pub mod nested;
 pub mod oracle;
+pub mod scapy;
 
 pub const SPI: u32 = 0x0102_0304;
 pub const UDP: u8 = 17;
@@ -46,6 +49,7 @@ pub struct Sa {
     pub spi: u32,
     pub esn: Option<u32>,
     pub endpoints: Endpoints,
+    pub udp: UdpEncapsulations,
 }
 
 /// Length of the cipher's key, salt included.
@@ -83,6 +87,7 @@ impl Sa {
             spi: SPI,
             esn: None,
             endpoints: ANY_V4,
+            udp: UdpEncapsulations::NONE,
         }
     }
 
@@ -133,6 +138,16 @@ impl Sa {
         }
     }
 
+    pub fn over(mut self, ip: Ip) -> Self {
+        self.endpoints = if ip.is_v6() { ANY_V6 } else { ANY_V4 };
+        self
+    }
+
+    pub fn udp(mut self, types: impl Into<UdpEncapsulations>) -> Self {
+        self.udp = types.into();
+        self
+    }
+
     pub fn v6(mut self) -> Self {
         self.endpoints = ANY_V6;
         self
@@ -153,7 +168,7 @@ impl Sa {
             &SaParams {
                 direction,
                 endpoints: self.endpoints,
-                udp_encapsulation: UdpEncapsulation::None,
+                udp_encapsulation: self.udp,
                 associations: &[self.association()],
             },
         )
@@ -342,6 +357,28 @@ impl Frame {
             pad_length,
             next_header,
         }
+    }
+
+    /// The same with a UDP header in front of ESP, its checksum zero (RFC 3948 section 2.1).
+    pub fn in_udp(mut self) -> Self {
+        let length = (self.end - self.esp + 8) as u16;
+        let mut header = vec![0x11, 0x94, 0x11, 0x94];
+        header.extend(length.to_be_bytes());
+        header.extend([0, 0]);
+        let (protocol, total) = match (self.bytes[0] >> 4, self.bytes[6]) {
+            (4, _) => (9, 2),
+            (_, 50) => (6, 4),
+            // In the last of the extension headers.
+            _ => (self.esp - 8, 4),
+        };
+        assert_eq!(self.bytes[protocol], 50);
+        self.bytes[protocol] = UDP;
+        let field: &mut [u8; 2] = self.bytes[total..].first_chunk_mut().unwrap();
+        *field = (u16::from_be_bytes(*field) + 8).to_be_bytes();
+        self.bytes.splice(self.esp..self.esp, header);
+        self.esp += 8;
+        self.end += 8;
+        self
     }
 
     /// Where the payload begins.
