@@ -14,6 +14,7 @@
 //! without ESN a number that would wrap is refused (RFC 4303 section 3.3.3), and
 //! UPDATE_SA cannot set the high half of a sending SA back.
 
+use core::num::NonZeroU32;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 /// Low half that stands for "no packet yet": halfway, so that the nearest high half is
@@ -52,22 +53,21 @@ impl SequenceTracker {
         self.extended
     }
 
-    /// The number of a packet to be sent, and keeps it in mind. Packets may come in any
-    /// order, from any number of processors, if fewer than 2^31 numbers apart.
-    pub(crate) fn outbound(&self, low: u32) -> Result<u64, Exhausted> {
-        let sequence = if self.extended {
-            nearest(self.highest.load(Ordering::Relaxed), low).ok_or(Exhausted)?
-        } else {
-            // Zero is what comes after the last one.
-            let highest = self.highest.load(Ordering::Relaxed);
-            let wrapped = nearest(highest, low).is_none_or(|near| near > u64::from(u32::MAX));
-            if low == 0 || wrapped {
-                return Err(Exhausted);
-            }
-            u64::from(low)
-        };
-        self.seen(sequence);
-        Ok(sequence)
+    /// The number of the first of `count` packets to be sent with numbers in a row, of which
+    /// it shows `low`; keeps the last of them in mind. Packets may come in any order, from any
+    /// number of processors, if fewer than 2^31 numbers apart.
+    pub(crate) fn outbound(&self, low: u32, count: NonZeroU32) -> Result<u64, Exhausted> {
+        let highest = self.highest.load(Ordering::Relaxed);
+        let first = nearest(highest, low).ok_or(Exhausted)?;
+        let rest = u64::from(count.get()).saturating_sub(1);
+        let last = first.checked_add(rest).ok_or(Exhausted)?;
+        // Zero is what comes after the last one.
+        let wrapped = low == 0 || last > u64::from(u32::MAX);
+        if !self.extended && wrapped {
+            return Err(Exhausted);
+        }
+        self.seen(last);
+        Ok(first)
     }
 
     /// The number that a received packet most likely has. It is only a guess until the
@@ -222,9 +222,21 @@ mod tests {
     }
 
     #[test]
+    fn numbers_in_a_row_are_taken_at_once() {
+        let tracker = SequenceTracker::new(true, 2);
+        let ten = NonZeroU32::new(10).unwrap();
+        assert_eq!(
+            tracker.outbound(u32::MAX - 3, ten),
+            Ok(join(2, u32::MAX - 3))
+        );
+        assert_eq!(tracker.highest.load(Ordering::Relaxed), join(3, 5));
+        assert_eq!(tracker.update(2, false), Err(Backwards));
+    }
+
+    #[test]
     fn a_short_sequence_number_has_no_high_half() {
         let tracker = SequenceTracker::new(false, 9);
-        assert_eq!(tracker.outbound(5), Ok(5));
+        assert_eq!(tracker.outbound(5, NonZeroU32::MIN), Ok(5));
         assert_eq!(tracker.inbound(u32::MAX), u64::from(u32::MAX));
     }
 }

@@ -6,6 +6,8 @@
 //! ```text
 //!   ADD_SA ----> SaParams --> Engine::add_sa --> SaHandle
 //!   send   ----> Engine::outbound --> OutboundBurst::seal(request, packet)
+//!                Engine::outbound --> OutboundBurst::large(request, head) --> LargeFraming
+//!                  OutboundBurst::reserve --> LargeSegments --> OutboundBurst::seal_segment
 //!   receive ---> Engine::inbound  --> InboundBurst::open(packet) --> Verdict
 //! ```
 //!
@@ -57,7 +59,7 @@ pub use counters::{Counters, SaCounters};
 pub use engine::{Config, Engine, OutOfMemory, SaInfo};
 pub use inbound::InboundBurst;
 pub use ipsec_crypto::Simd;
-pub use outbound::{OutboundBurst, SendError, SendRequest};
+pub use outbound::{LargeFraming, LargeSegments, OutboundBurst, SendError, SendRequest};
 pub use packet::Address;
 pub use sa::capabilities::Capabilities;
 pub use sa::params::{

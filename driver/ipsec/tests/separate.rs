@@ -4,37 +4,9 @@ mod common;
 
 use std::collections::HashSet;
 
+use common::suites::every_pair;
 use common::*;
 use ipsec::{AuthenticationAlgorithm, CryptoStatus, Direction, EncryptionAlgorithm, SendError};
-
-const CIPHERS: [EncryptionAlgorithm; 6] = [
-    EncryptionAlgorithm::Null,
-    EncryptionAlgorithm::DesCbc,
-    EncryptionAlgorithm::TripleDesCbc,
-    EncryptionAlgorithm::AesCbc128,
-    EncryptionAlgorithm::AesCbc192,
-    EncryptionAlgorithm::AesCbc256,
-];
-const HASHES: [AuthenticationAlgorithm; 3] = [
-    AuthenticationAlgorithm::Md5,
-    AuthenticationAlgorithm::Sha1,
-    AuthenticationAlgorithm::Sha256,
-];
-const GMACS: [AuthenticationAlgorithm; 3] = [
-    AuthenticationAlgorithm::AesGmac128,
-    AuthenticationAlgorithm::AesGmac192,
-    AuthenticationAlgorithm::AesGmac256,
-];
-
-fn every_pair() -> impl Iterator<Item = Sa> {
-    let separate = CIPHERS
-        .into_iter()
-        .flat_map(|cipher| HASHES.into_iter().map(move |hash| (cipher, hash)));
-    let gmac = GMACS.map(|gmac| (EncryptionAlgorithm::Null, gmac));
-    separate
-        .chain(gmac)
-        .map(|(cipher, authentication)| Sa::separate(cipher, authentication))
-}
 
 /// Every algorithm, kind of header and size, with and without ESN.
 #[test]

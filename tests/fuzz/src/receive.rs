@@ -109,15 +109,18 @@ fn check_bounds(before: &[u8], after: &[u8]) {
 
 /// Each packet is counted once, under what its verdict says.
 fn check_count(before: Counters, after: Counters, verdict: &Verdict) {
-    use ipsec::NotProcessed::{Fragment, NoSa};
+    use ipsec::NotProcessed::{Fragment, NoSa, UnsupportedHeader};
     let mut expected = before;
     match verdict {
         Verdict::NotProcessed(NoSa) => expected.no_sa += 1,
         Verdict::NotProcessed(Fragment) => expected.fragments += 1,
+        Verdict::NotProcessed(UnsupportedHeader) => expected.unsupported_headers += 1,
         Verdict::NotProcessed(_) => {}
         Verdict::Processed(outcome) => match outcome.status {
             CryptoStatus::Success => expected.opened += 1,
-            CryptoStatus::InvalidPacketSyntax => expected.syntax_errors += 1,
+            CryptoStatus::InvalidPacketSyntax | CryptoStatus::GenericError => {
+                expected.syntax_errors += 1;
+            }
             CryptoStatus::InvalidProtocol => expected.protocol_mismatches += 1,
             _ => expected.authentication_failures += 1,
         },

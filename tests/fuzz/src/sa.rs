@@ -6,7 +6,7 @@ use arbitrary::{Arbitrary, Result, Unstructured};
 use ipsec::{
     Algorithm, AuthenticationAlgorithm as Authentication, Direction,
     EncryptionAlgorithm as Encryption, Endpoints, Engine, Operation, SaHandle, SaParams,
-    SecurityAssociation, UdpEncapsulation,
+    SecurityAssociation, UdpEncapsulations,
 };
 
 use crate::{headers, simd};
@@ -272,7 +272,7 @@ impl Sa {
         let params = SaParams {
             direction,
             endpoints: self.endpoints(v6),
-            udp_encapsulation: UdpEncapsulation::None,
+            udp_encapsulation: UdpEncapsulations::NONE,
             associations: &associations,
         };
         engine

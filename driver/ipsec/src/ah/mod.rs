@@ -81,6 +81,11 @@ impl Place {
         })
     }
 
+    /// Where AH is.
+    pub(crate) fn start(&self) -> usize {
+        self.icv.start.saturating_sub(HEADER)
+    }
+
     /// Feeds everything that the ICV is over to `feed`, but for the high half of the
     /// sequence number.
     pub(crate) fn authenticated(
@@ -89,7 +94,7 @@ impl Place {
         feed: &mut dyn FnMut(&[u8]),
     ) -> Result<(), Unpredictable> {
         const ZEROS: [u8; 32] = [0; 32];
-        let start = self.icv.start.saturating_sub(HEADER);
+        let start = self.start();
         let headers = packet.get(..start).ok_or(Unpredictable)?;
         mutable::headers(headers, feed)?;
         feed(packet.get(start..self.icv.start).ok_or(Unpredictable)?);

@@ -1,20 +1,24 @@
 //! Packets to send: framed by the transport, sealed here.
 
+mod large;
 mod portion;
+mod seal;
+
+use core::num::NonZeroU32;
 
 use ipsec_crypto::Simd;
 use sa_table::Ref;
 
 use crate::counters::Counters;
 use crate::engine::Engine;
-use crate::esp;
-use crate::esp::transform::Sequence;
 use crate::sa::cache::{Cached, Current};
 use crate::sa::encapsulation::Place;
 use crate::sa::params::Direction;
 use crate::sa::{Sa, SaHandle};
 use crate::verdict::Payloads;
 use portion::Portion;
+
+pub use large::{LargeFraming, LargeSegments};
 
 /// The out-of-band data of a packet to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +78,13 @@ pub enum SendError {
     TrailerMismatch,
     /// The SA's sequence numbers are used up (RFC 4303 section 3.3.3).
     SequenceExhausted,
+    /// A large packet in a tunnel: "the IPsec layer ensures that large send offload (LSO) is not
+    /// used for those packets" (page of NDIS_IPSEC_OFFLOAD_V2).
+    LargeInTunnel,
 }
+
+/// One packet.
+const ONE: NonZeroU32 = NonZeroU32::MIN;
 
 /// A burst of packets to send. Consecutive packets of the same SAs pay for finding them
 /// once. Dropping it adds up the counters.
@@ -113,17 +123,23 @@ impl<'a> OutboundBurst<'a> {
     /// [`SendError`]; the packet was not changed then.
     pub fn seal(&mut self, request: &SendRequest, packet: &mut [u8]) -> Result<(), SendError> {
         let sealed = self.try_seal(request, packet);
+        self.count(sealed)
+    }
+
+    fn count(&mut self, sealed: Result<u64, SendError>) -> Result<(), SendError> {
         match sealed {
             Ok(bytes) => {
                 self.counters.sealed = self.counters.sealed.saturating_add(1);
                 self.counters.sealed_bytes = self.counters.sealed_bytes.saturating_add(bytes);
                 Ok(())
             }
-            Err(error) => {
-                self.counters.seal_errors = self.counters.seal_errors.saturating_add(1);
-                Err(error)
-            }
+            Err(error) => Err(self.refused(error)),
         }
+    }
+
+    fn refused(&mut self, error: SendError) -> SendError {
+        self.counters.seal_errors = self.counters.seal_errors.saturating_add(1);
+        error
     }
 
     /// Where a packet's payloads are, for whoever has something to do to them before they are
@@ -194,9 +210,9 @@ impl<'a> OutboundBurst<'a> {
             _ => Err(error),
         })?;
         // The last reasons to refuse, before anything is written.
-        let numbers = self.outer(outer)?.numbers(outside)?;
+        let numbers = self.outer(outer)?.numbers(outside.lows(), ONE)?;
         let within = self.inner(inner)?;
-        let numbers_within = within.numbers(inside)?;
+        let numbers_within = within.numbers(inside.lows(), ONE)?;
         within.seal_as(simd, inside, numbers_within, packet)?;
         self.outer(outer)?.seal_as(simd, outside, numbers, packet)
     }
@@ -214,73 +230,6 @@ fn acquire(engine: &Engine, handle: SaHandle) -> Result<Ref<'_, Sa>, SendError> 
         return Err(SendError::WrongDirection);
     }
     Ok(sa)
-}
-
-/// The sequence numbers of a packet.
-struct Numbers {
-    esp: Option<Sequence>,
-    ah: Option<Sequence>,
-}
-
-impl Current<'_, SaHandle> {
-    fn numbers(&self, portion: &Portion) -> Result<Numbers, SendError> {
-        let esp = self.sa.esp.as_ref().zip(portion.esp.as_ref());
-        let ah = self.sa.ah.as_ref().zip(portion.ah.as_ref());
-        let esp = esp.map(|(esp, place)| esp.outbound(place.low)).transpose();
-        let ah = ah.map(|(ah, place)| ah.outbound(place.low)).transpose();
-        Ok(Numbers {
-            esp: esp.map_err(|_| SendError::SequenceExhausted)?,
-            ah: ah.map_err(|_| SendError::SequenceExhausted)?,
-        })
-    }
-
-    fn seal(
-        &mut self,
-        simd: &Simd,
-        portion: &Portion,
-        packet: &mut [u8],
-    ) -> Result<u64, SendError> {
-        let numbers = self.numbers(portion)?;
-        self.seal_as(simd, portion, numbers, packet)
-    }
-
-    /// Seals with these sequence numbers: first ESP, then AH over the result. Returns the
-    /// bytes of the body, or of what AH carries.
-    fn seal_as(
-        &mut self,
-        simd: &Simd,
-        portion: &Portion,
-        numbers: Numbers,
-        packet: &mut [u8],
-    ) -> Result<u64, SendError> {
-        let mut bytes = 0;
-        if let (Some(esp), Some(place), Some(number)) = (&self.sa.esp, &portion.esp, numbers.esp) {
-            let transform = &*esp.transform;
-            let esp = packet
-                .get_mut(place.esp.clone())
-                .ok_or(SendError::LengthMismatch)?;
-            let fields = esp::split(esp, transform).map_err(|_| SendError::LengthMismatch)?;
-            bytes = fields.body.len();
-            transform
-                .seal(simd, fields, number)
-                .map_err(|_| SendError::LengthMismatch)?;
-        }
-        if let (Some(ah), Some(place), Some(number)) = (&self.sa.ah, &portion.ah, numbers.ah) {
-            let ip = packet
-                .get_mut(portion.ip.clone())
-                .ok_or(SendError::LengthMismatch)?;
-            ah.transform
-                .seal(simd, place, ip, number)
-                .map_err(|_| SendError::Malformed)?;
-            if portion.esp.is_none() {
-                bytes = place.payload.len();
-            }
-        }
-        let bytes = bytes as u64;
-        self.counters.packets = self.counters.packets.saturating_add(1);
-        self.counters.bytes = self.counters.bytes.saturating_add(bytes);
-        Ok(bytes)
-    }
 }
 
 impl Drop for OutboundBurst<'_> {

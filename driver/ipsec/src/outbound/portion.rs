@@ -43,35 +43,15 @@ impl Portion {
     ) -> Result<Self, SendError> {
         let start = ip.start;
         let bytes = packet.get(ip.clone()).ok_or(SendError::LengthMismatch)?;
-        let mut headers = Headers::parse(bytes).map_err(|_| SendError::Malformed)?;
-        if headers.fragment {
-            return Err(SendError::Fragment);
-        }
-        if headers.protocol == packet::UDP {
-            headers = headers.behind_udp(bytes).ok_or(SendError::HeaderMismatch)?;
-        }
-        if !sa.encapsulation.allows(headers.udp, place) {
-            return Err(SendError::HeaderMismatch);
-        }
+        let headers = Headers::parse(bytes).map_err(|_| SendError::Malformed)?;
+        let headers = up_to_ipsec(sa, headers, bytes, place)?;
         if headers.wrong_length {
             return Err(SendError::LengthMismatch);
         }
         let (mut protocol, mut payload) = (headers.protocol, headers.offset..headers.end);
-        let mut ah_place = None;
-        if let Some(ah) = &sa.ah {
-            if protocol != packet::AH {
-                return Err(SendError::HeaderMismatch);
-            }
-            let found = ah::Place::find(bytes, &headers, &*ah.transform)
-                .map_err(|_| SendError::LengthMismatch)?;
-            if found.spi != ah.spi {
-                return Err(SendError::SpiMismatch);
-            }
-            found
-                .authenticated(bytes, &mut |_| {})
-                .map_err(|_| SendError::Malformed)?;
+        let ah_place = find_ah(sa, &headers, bytes)?;
+        if let Some(found) = &ah_place {
             (protocol, payload) = (found.next_header, found.payload.clone());
-            ah_place = Some(found);
         }
         let mut esp_place = None;
         if let Some(esp) = &sa.esp {
@@ -95,15 +75,21 @@ impl Portion {
         })
     }
 
+    /// The low halves of the sequence numbers in the packet.
+    pub(super) fn lows(&self) -> Lows {
+        Lows {
+            esp: self.esp.as_ref().map(|esp| esp.low),
+            ah: self.ah.as_ref().map(|ah| ah.low),
+        }
+    }
+
     /// Compares it with the out-of-band data: [`SendError::HeaderMismatch`] if that is about
     /// other headers.
     pub(super) fn check(&self, request: &SendRequest) -> Result<(), SendError> {
-        let told = |offset: u8| usize::from(offset).saturating_mul(4);
-        if let Some(ah) = &self.ah {
-            let offset = ah.icv.start.saturating_sub(ah::HEADER);
-            if told(request.ah_header_offset) != self.ip.start.saturating_add(offset) {
-                return Err(SendError::HeaderMismatch);
-            }
+        if let Some(ah) = &self.ah
+            && told(request.ah_header_offset) != self.ip.start.saturating_add(ah.start())
+        {
+            return Err(SendError::HeaderMismatch);
         }
         let Some(esp) = &self.esp else {
             return Ok(());
@@ -146,6 +132,62 @@ impl Portion {
             Err(SendError::HeaderMismatch)
         }
     }
+}
+
+/// What a packet shows of its sequence numbers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lows {
+    pub esp: Option<u32>,
+    pub ah: Option<u32>,
+}
+
+/// The headers of an SA's packet before AH or ESP, UDP's included.
+pub(super) fn up_to_ipsec(
+    sa: &Sa,
+    ip: Headers,
+    packet: &[u8],
+    place: Place,
+) -> Result<Headers, SendError> {
+    if ip.fragment {
+        return Err(SendError::Fragment);
+    }
+    let headers = if ip.protocol == packet::UDP {
+        ip.behind_udp(packet).ok_or(SendError::HeaderMismatch)?
+    } else {
+        ip
+    };
+    if !sa.encapsulation.allows(headers.udp, place) {
+        return Err(SendError::HeaderMismatch);
+    }
+    Ok(headers)
+}
+
+/// The SA's AH behind `headers`, if it has one.
+pub(super) fn find_ah(
+    sa: &Sa,
+    headers: &Headers,
+    packet: &[u8],
+) -> Result<Option<ah::Place>, SendError> {
+    let Some(ah) = &sa.ah else {
+        return Ok(None);
+    };
+    if headers.protocol != packet::AH {
+        return Err(SendError::HeaderMismatch);
+    }
+    let found =
+        ah::Place::find(packet, headers, &*ah.transform).map_err(|_| SendError::LengthMismatch)?;
+    if found.spi != ah.spi {
+        return Err(SendError::SpiMismatch);
+    }
+    found
+        .authenticated(packet, &mut |_| {})
+        .map_err(|_| SendError::Malformed)?;
+    Ok(Some(found))
+}
+
+/// A header offset of the out-of-band data, in bytes.
+pub(super) fn told(offset: u8) -> usize {
+    usize::from(offset).saturating_mul(4)
 }
 
 impl EspPlace {

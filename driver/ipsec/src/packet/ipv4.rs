@@ -6,7 +6,8 @@ const MINIMUM: usize = 20;
 const MORE_FRAGMENTS: u16 = 0x2000;
 const FRAGMENT_OFFSET: u16 = 0x1FFF;
 
-pub(super) fn parse(packet: &[u8]) -> Result<Headers, NotIp> {
+/// `length` is that of the packet, if not the one in its header.
+pub(super) fn parse(packet: &[u8], length: Option<usize>) -> Result<Headers, NotIp> {
     let (header, _) = packet.split_first_chunk::<MINIMUM>().ok_or(NotIp)?;
     let [
         version_length,
@@ -31,7 +32,7 @@ pub(super) fn parse(packet: &[u8]) -> Result<Headers, NotIp> {
         d3,
     ] = *header;
     let offset = usize::from(version_length & 0x0F).saturating_mul(4);
-    let total = usize::from(u16::from_be_bytes([total0, total1]));
+    let total = length.unwrap_or_else(|| u16::from_be_bytes([total0, total1]).into());
     let fragment = u16::from_be_bytes([fragment0, fragment1]);
     if offset < MINIMUM || total < offset || packet.len() < offset {
         return Err(NotIp);

@@ -16,14 +16,16 @@ const SHIM6: u8 = 140;
 /// has four, and one of them twice.
 const MOST_EXTENSION_HEADERS: usize = 8;
 
-pub(super) fn parse(packet: &[u8]) -> Result<Headers, NotIp> {
+/// `length` is that of the packet, if not the one in its header.
+pub(super) fn parse(packet: &[u8], length: Option<usize>) -> Result<Headers, NotIp> {
     let (header, _) = packet.split_first_chunk::<FIXED>().ok_or(NotIp)?;
     let [_, _, _, _, length0, length1, next_header, _, addresses @ ..] = header;
     let (source, destination) = addresses.split_first_chunk::<16>().ok_or(NotIp)?;
     let destination = destination.first_chunk::<16>().ok_or(NotIp)?;
 
     // A jumbogram (RFC 2675) has length zero here; no link of this driver carries one.
-    let total = usize::from(u16::from_be_bytes([*length0, *length1])).saturating_add(FIXED);
+    let payload = u16::from_be_bytes([*length0, *length1]);
+    let total = length.unwrap_or_else(|| usize::from(payload).saturating_add(FIXED));
     let mut headers = Headers {
         source: Address::V6(*source),
         destination: Address::V6(*destination),
@@ -34,29 +36,37 @@ pub(super) fn parse(packet: &[u8]) -> Result<Headers, NotIp> {
         fragment: false,
         udp: false,
     };
-    for _ in 0..MOST_EXTENSION_HEADERS {
-        let fragment = match headers.protocol {
-            HOP_BY_HOP | ROUTING | DESTINATION | MOBILITY | HOST_IDENTITY | SHIM6 => false,
-            FRAGMENT => true,
-            _ => return Ok(headers),
-        };
-        let extension = packet.get(headers.offset..headers.end).ok_or(NotIp)?;
-        let Some(([next_header, length], _)) = extension.split_first_chunk::<2>() else {
-            return Err(NotIp);
-        };
-        if fragment {
-            // One with nothing before or after it (RFC 6946) needs the stack's reassembly
-            // all the same, for the header to go away.
-            headers.fragment = true;
-            return Ok(headers);
-        }
-        let size = usize::from(*length).saturating_add(1).saturating_mul(8);
-        if size > extension.len() {
-            return Err(NotIp);
-        }
-        headers.protocol = *next_header;
-        headers.offset = headers.offset.saturating_add(size);
-    }
-    // The header that comes now is not looked at: `protocol` is whatever it is.
+    headers.skip_extensions(packet)?;
     Ok(headers)
+}
+
+impl Headers {
+    /// Goes on over the extension headers at `offset`, to the first header that is none, a
+    /// fragment header, or as far as the engine goes: `protocol` is whatever comes then.
+    pub(super) fn skip_extensions(&mut self, packet: &[u8]) -> Result<(), NotIp> {
+        for _ in 0..MOST_EXTENSION_HEADERS {
+            let fragment = match self.protocol {
+                HOP_BY_HOP | ROUTING | DESTINATION | MOBILITY | HOST_IDENTITY | SHIM6 => false,
+                FRAGMENT => true,
+                _ => return Ok(()),
+            };
+            let extension = packet.get(self.offset..self.end).ok_or(NotIp)?;
+            let Some(([next_header, length], _)) = extension.split_first_chunk::<2>() else {
+                return Err(NotIp);
+            };
+            if fragment {
+                // One with nothing before or after it (RFC 6946) needs the stack's reassembly
+                // all the same, for the header to go away.
+                self.fragment = true;
+                return Ok(());
+            }
+            let size = usize::from(*length).saturating_add(1).saturating_mul(8);
+            if size > extension.len() {
+                return Err(NotIp);
+            }
+            self.protocol = *next_header;
+            self.offset = self.offset.saturating_add(size);
+        }
+        Ok(())
+    }
 }

@@ -11,6 +11,8 @@ pub(crate) use ipv6::{
 
 /// IP protocol number of an IPv4 packet, in a tunnel.
 pub(crate) const IPV4: u8 = 4;
+/// IP protocol number of TCP.
+pub(crate) const TCP: u8 = 6;
 /// IP protocol number of UDP.
 pub(crate) const UDP: u8 = 17;
 /// IP protocol number of an IPv6 packet, in a tunnel.
@@ -62,11 +64,37 @@ pub(crate) struct NotIp;
 impl Headers {
     /// Reads the headers of the IP packet at the start of `packet`.
     pub(crate) fn parse(packet: &[u8]) -> Result<Self, NotIp> {
+        Self::parse_sized(packet, None)
+    }
+
+    /// Reads the headers of a large packet that is yet to be cut. `head` ends where the headers
+    /// end; the length in the IP header is not looked at (zero with version 2 of large send
+    /// offload).
+    pub(crate) fn parse_large(head: &[u8]) -> Result<Self, NotIp> {
+        Self::parse_sized(head, Some(head.len()))
+    }
+
+    fn parse_sized(packet: &[u8], length: Option<usize>) -> Result<Self, NotIp> {
         match packet.first().map(|first| first >> 4) {
-            Some(4) => ipv4::parse(packet),
-            Some(6) => ipv6::parse(packet),
+            Some(4) => ipv4::parse(packet, length),
+            Some(6) => ipv6::parse(packet, length),
             _ => Err(NotIp),
         }
+    }
+
+    /// The same packet from behind an IPsec header, whose payload of `protocol` begins at
+    /// `offset`: with IPv6 there may be more extension headers.
+    pub(crate) fn behind_ipsec(
+        mut self,
+        packet: &[u8],
+        protocol: u8,
+        offset: usize,
+    ) -> Result<Self, NotIp> {
+        (self.protocol, self.offset) = (protocol, offset);
+        if self.destination.is_v6() {
+            self.skip_extensions(packet)?;
+        }
+        Ok(self)
     }
 }
 

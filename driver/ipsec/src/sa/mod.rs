@@ -9,6 +9,7 @@ mod select;
 
 use alloc::boxed::Box;
 use core::fmt;
+use core::num::NonZeroU32;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use sa_table::{Handle, Keyed, MAX_KEYS};
@@ -101,10 +102,10 @@ pub(crate) struct Association<T: ?Sized> {
 }
 
 impl<T: ?Sized> Association<T> {
-    /// The number of a packet to be sent.
-    pub(crate) fn outbound(&self, low: u32) -> Result<Sequence, Exhausted> {
+    /// The number of the first of `count` packets to be sent.
+    pub(crate) fn outbound(&self, low: u32, count: NonZeroU32) -> Result<Sequence, Exhausted> {
         Ok(Sequence {
-            number: self.sequence.outbound(low)?,
+            number: self.sequence.outbound(low, count)?,
             extended: self.sequence.extended(),
         })
     }

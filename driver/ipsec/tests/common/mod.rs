@@ -11,9 +11,11 @@ use ipsec::{
 };
 
 pub mod ah;
+pub mod large;
 pub mod nested;
 pub mod oracle;
 pub mod scapy;
+pub mod suites;
 
 pub const SPI: u32 = 0x0102_0304;
 pub const UDP: u8 = 17;
