@@ -33,6 +33,8 @@ mod fake_kernel;
 mod frame;
 mod header;
 mod irql;
+#[cfg(test)]
+mod large_send_tests;
 mod lock;
 mod memory;
 mod miniport;
@@ -56,7 +58,7 @@ pub use lock::{ReadGuard, RwSpinLock, SpinGuard, SpinLock, WriteGuard};
 pub use memory::{OutOfMemory, try_box, try_with_capacity, try_zeroed};
 pub use miniport::MiniportHandle;
 pub use ndis_sys::{NdisVersion as Version, ObjectKind};
-pub use net_buffer::{GatherError, NetBuffer, Pieces};
+pub use net_buffer::{Cursor, GatherError, NetBuffer};
 pub use net_buffer_list::{Completions, SendChain, SendNbl};
 pub use oid::{Answered, OidRequest, Verb, bytes_of, read, read_prefix};
 pub use oob::InfoSlot;

@@ -11,7 +11,9 @@
 //! A `SendChain` or `SendNbl` that is dropped completes with NDIS_STATUS_FAILURE: a packet can be
 //! refused by mistake, never lost.
 //!
-//! MiniportReserved[0] of a list holds the next NET_BUFFER to send.
+//! MiniportReserved[0] of a list holds the next NET_BUFFER to send, MiniportReserved[1] the bytes of
+//! payload that a large send has sent. MiniportReserved of that NET_BUFFER is the place up to which it
+//! was read.
 
 use core::{
     marker::PhantomData,
@@ -19,11 +21,20 @@ use core::{
 };
 
 use ndis_sys::{
-    NDIS_SEND_COMPLETE_FLAGS_DISPATCH_LEVEL, NDIS_STATUS, NDIS_STATUS_FAILURE, NET_BUFFER,
-    NET_BUFFER_LIST, NET_BUFFER_LIST_INFO, NdisMSendNetBufferListsComplete, PVOID,
+    NDIS_SEND_COMPLETE_FLAGS_DISPATCH_LEVEL, NDIS_STATUS, NDIS_STATUS_FAILURE,
+    NDIS_TCP_LARGE_SEND_OFFLOAD_NET_BUFFER_LIST_INFO_TRANSMIT as LargeSendInfo,
+    NDIS_TCP_LARGE_SEND_OFFLOAD_NET_BUFFER_LIST_INFO_V1_COMPLETE as LargeSendV1Complete,
+    NDIS_TCP_LARGE_SEND_OFFLOAD_NET_BUFFER_LIST_INFO_V2_COMPLETE as LargeSendV2Complete,
+    NDIS_TCP_LARGE_SEND_OFFLOAD_V1_TYPE, NDIS_TCP_LARGE_SEND_OFFLOAD_V2_TYPE, NET_BUFFER,
+    NET_BUFFER_LIST, NET_BUFFER_LIST_INFO, NdisMSendNetBufferListsComplete, PVOID, Zero as _,
 };
 
-use crate::{irql::Dispatch, miniport::MiniportHandle, net_buffer::NetBuffer, oob::InfoSlot};
+use crate::{
+    irql::Dispatch,
+    miniport::MiniportHandle,
+    net_buffer::{GatherError, NetBuffer},
+    oob::InfoSlot,
+};
 
 /// A singly linked list through `Next`, with its tail and length. Owns nothing.
 pub(crate) struct List {
@@ -118,6 +129,63 @@ unsafe fn complete(adapter: MiniportHandle, list: &mut List, flags: u32) {
     }
 }
 
+/// Makes `packet` the next one of the list, to be read from its start.
+///
+/// # Safety
+/// The driver owns the list, and `packet` is null or a NET_BUFFER of it.
+unsafe fn set_current(nbl: *mut NET_BUFFER_LIST, packet: *mut NET_BUFFER) {
+    // SAFETY: valid by the caller's promise; MiniportReserved is the miniport's while it owns the list.
+    unsafe {
+        (*nbl).MiniportReserved[0] = packet.cast();
+        if let Some(packet) = NonNull::new(packet) {
+            let packet = NetBuffer::from_raw(packet);
+            packet.park(&packet.cursor());
+        }
+    }
+}
+
+/// Writes what a large send has to tell on completion over what it was asked for ("Offloading the
+/// Segmentation of Large TCP Packets"): of version 1 how many bytes of payload were sent, of version 2
+/// the type alone. Other lists are left as they are.
+///
+/// # Safety
+/// The driver owns the list.
+unsafe fn report_large_send(nbl: NonNull<NET_BUFFER_LIST>) {
+    // SAFETY: the list is owned, and the slot is one of every list.
+    let (slot, sent) = unsafe {
+        (
+            NET_BUFFER_LIST_INFO(nbl.as_ptr(), InfoSlot::LargeSend.id()),
+            (*nbl.as_ptr()).MiniportReserved[1].addr(),
+        )
+    };
+    // SAFETY: as above.
+    let asked = unsafe { *slot };
+    if asked.is_null() {
+        return;
+    }
+    let asked = LargeSendInfo {
+        Bits: asked.addr() as u32,
+    };
+    let bits = if asked.get(LargeSendInfo::Type) == NDIS_TCP_LARGE_SEND_OFFLOAD_V1_TYPE {
+        LargeSendV1Complete::ZERO
+            .with(LargeSendV1Complete::TcpPayload, sent as u32)
+            .with(
+                LargeSendV1Complete::Type,
+                NDIS_TCP_LARGE_SEND_OFFLOAD_V1_TYPE,
+            )
+            .Bits
+    } else {
+        LargeSendV2Complete::ZERO
+            .with(
+                LargeSendV2Complete::Type,
+                NDIS_TCP_LARGE_SEND_OFFLOAD_V2_TYPE,
+            )
+            .Bits
+    };
+    // SAFETY: as above.
+    unsafe { *slot = core::ptr::without_provenance_mut(bits as usize) }
+}
+
 /// Lists to send, owned, in order.
 pub struct SendChain {
     list: List,
@@ -155,7 +223,8 @@ impl SendChain {
             // SAFETY: NDIS hands over valid lists; MiniportReserved is the miniport's while it owns
             // the list.
             unsafe {
-                (*nbl).MiniportReserved[0] = (*nbl).FirstNetBuffer.cast();
+                (*nbl).MiniportReserved[1] = null_mut();
+                set_current(nbl, (*nbl).FirstNetBuffer);
                 nbl = (*nbl).Next;
             }
         }
@@ -305,9 +374,50 @@ impl SendNbl {
         unsafe {
             let current = (*nbl).MiniportReserved[0].cast::<NET_BUFFER>();
             if !current.is_null() {
-                (*nbl).MiniportReserved[0] = (*current).Next.cast();
+                set_current(nbl, (*current).Next);
             }
         }
+    }
+
+    /// Goes back to the start of the current packet.
+    pub fn restart(&mut self) {
+        if let Some(packet) = self.current() {
+            packet.park(&packet.cursor());
+        }
+    }
+
+    /// Copies the next bytes of the current packet, as many as `to` holds, and keeps the place behind
+    /// them: a packet that is sent in pieces goes on from there, also in another burst.
+    ///
+    /// # Errors
+    /// As [`Cursor::read`](crate::Cursor::read).
+    pub fn read(&mut self, to: &mut [u8]) -> Result<(), GatherError> {
+        let packet = self.current().ok_or(GatherError::ChainTooShort)?;
+        let mut cursor = packet.parked();
+        cursor.read(to)?;
+        packet.park(&cursor);
+        Ok(())
+    }
+
+    /// Bytes of payload that a large send has sent so far, for its completion to tell.
+    #[must_use]
+    pub fn payload_sent(&self) -> usize {
+        // SAFETY: the list is owned; set by `SendChain::from_raw` and `set_payload_sent` alone.
+        unsafe { (*self.nbl.as_ptr()).MiniportReserved[1].addr() }
+    }
+
+    /// Remembers how many bytes of payload a large send has sent.
+    pub fn set_payload_sent(&mut self, bytes: usize) {
+        // SAFETY: the list is owned, and the word is the miniport's.
+        unsafe {
+            (*self.nbl.as_ptr()).MiniportReserved[1] = core::ptr::without_provenance_mut(bytes);
+        }
+    }
+
+    /// Whether the list has one packet and no more.
+    #[must_use]
+    pub fn is_single(&self) -> bool {
+        self.net_buffers().take(2).count() == 1
     }
 
     /// Every packet of the list, sent or not.
@@ -343,6 +453,7 @@ impl Drop for SendNbl {
         // path runs at.
         unsafe {
             (*self.nbl.as_ptr()).Status = NDIS_STATUS_FAILURE;
+            report_large_send(self.nbl);
             list.push_back(self.nbl);
             complete(self.adapter, &mut list, 0);
         }
@@ -373,6 +484,7 @@ impl<'a> Completions<'a> {
         // SAFETY: it was owned until the line above.
         unsafe {
             (*nbl.as_ptr()).Status = status;
+            report_large_send(nbl);
             self.list.push_back(nbl);
         }
     }
