@@ -6,7 +6,8 @@ use ndis_sys::*;
 use crate::{
     adapter::Adapter,
     ethernet::Mac,
-    offload, oid,
+    offload::report,
+    oid,
     wire::{MAX_MULTICAST, SUPPORTED_FILTERS},
 };
 
@@ -156,8 +157,8 @@ fn padded(address: Mac) -> [u8; NDIS_MAX_PHYS_ADDRESS_LENGTH as usize] {
 fn offloads(adapter: &Adapter, at: Passive<'_>) -> Result<(), NDIS_STATUS> {
     let engine = adapter.engine.capabilities();
     let vlan = adapter.config.vlan;
-    let mut current = offload::report(&engine, adapter.offload.current(), vlan, adapter.version);
-    let mut hardware = offload::hardware(&engine, vlan, adapter.version);
+    let mut current = report::report(&engine, adapter.offload.current(), vlan, adapter.version);
+    let mut hardware = report::hardware(&engine, vlan, adapter.version);
     let mut of = NDIS_MINIPORT_ADAPTER_OFFLOAD_ATTRIBUTES::ZERO;
     of.Header = header(
         ObjectKind::MiniportAdapterOffloadAttributes,

@@ -7,7 +7,7 @@ use ndis_sys::NDIS_STATUS;
 
 use crate::{
     ethernet::{HEADER, Mac},
-    offload::IpsecSetting,
+    offload::{ChecksumSetting, IpsecSetting, Settings},
 };
 
 /// What an adapter is configured to do; fixed when it initializes.
@@ -23,8 +23,8 @@ pub struct Config {
     pub vlan: bool,
     /// VlanID: the adapter's VLAN, 0 for none.
     pub vlan_id: u16,
-    /// *IPsecOffloadV2.
-    pub ipsec: IpsecSetting,
+    /// *IPsecOffloadV2, and the keywords of checksums and large sends.
+    pub offload: Settings,
     /// LegacyAlgorithms: whether DES-CBC, 3DES-CBC and HMAC-MD5, which are broken, are offered.
     pub legacy_algorithms: bool,
     /// SaOffloadCapacity.
@@ -40,7 +40,7 @@ impl Config {
         priority: true,
         vlan: true,
         vlan_id: 0,
-        ipsec: IpsecSetting::AH_AND_ESP,
+        offload: Settings::ALL,
         legacy_algorithms: false,
         sa_capacity: 1024,
         network_address: None,
@@ -80,7 +80,53 @@ impl Config {
         // (NDIS_OFFLOAD_PARAMETERS). It is read all the same, as every standardized keyword is.
         let _ = number(keyword!("*IPsecOffloadV2IPv4"), 0, 3);
         if let Some(value) = number(keyword!("*IPsecOffloadV2"), 0, 3) {
-            config.ipsec = IpsecSetting::from_keyword(value);
+            config.offload.ipsec = IpsecSetting::from_keyword(value);
+        }
+        // A granular keyword counts for more than the one that groups it with others: the
+        // documentation does not say, and it is the more exact wish.
+        let checksum = &mut config.offload.checksum;
+        let grouped_v4 = number(keyword!("*TCPUDPChecksumOffloadIPv4"), 0, 3);
+        let grouped_v6 = number(keyword!("*TCPUDPChecksumOffloadIPv6"), 0, 3);
+        for (setting, granular, grouped) in [
+            (
+                &mut checksum.ip_v4,
+                keyword!("*IPChecksumOffloadIPv4"),
+                grouped_v4,
+            ),
+            (
+                &mut checksum.tcp_v4,
+                keyword!("*TCPChecksumOffloadIPv4"),
+                grouped_v4,
+            ),
+            (
+                &mut checksum.udp_v4,
+                keyword!("*UDPChecksumOffloadIPv4"),
+                grouped_v4,
+            ),
+            (
+                &mut checksum.tcp_v6,
+                keyword!("*TCPChecksumOffloadIPv6"),
+                grouped_v6,
+            ),
+            (
+                &mut checksum.udp_v6,
+                keyword!("*UDPChecksumOffloadIPv6"),
+                grouped_v6,
+            ),
+        ] {
+            if let Some(value) = number(granular, 0, 3).or(grouped) {
+                *setting = ChecksumSetting::from_keyword(value);
+            }
+        }
+        let large_send = &mut config.offload.large_send;
+        for (setting, keyword) in [
+            (&mut large_send.v1_ipv4, keyword!("*LsoV1IPv4")),
+            (&mut large_send.v2_ipv4, keyword!("*LsoV2IPv4")),
+            (&mut large_send.v2_ipv6, keyword!("*LsoV2IPv6")),
+        ] {
+            if let Some(value) = number(keyword, 0, 1) {
+                *setting = value != 0;
+            }
         }
         if let Some(value) = number(keyword!("LegacyAlgorithms"), 0, 1) {
             config.legacy_algorithms = value != 0;

@@ -2,7 +2,7 @@
 //! indicated from the adapter's DPC, a bounded number per run. Sender and receiver are decoupled by
 //! the queue, so a transport that answers inside a receive indication cannot recurse.
 
-use ipsec::{CryptoStatus, Outcome, Verdict};
+use ipsec::{CryptoStatus, InboundBurst, Outcome, Payloads, Verdict};
 use ndis::{Dispatch, Dpc, Frame, FrameQueue, InfoSlot, SpinLock};
 use ndis_sys::{
     CRYPTO_GENERIC_ERROR, CRYPTO_INVALID_PACKET_SYNTAX, CRYPTO_INVALID_PROTOCOL, CRYPTO_SUCCESS,
@@ -10,12 +10,15 @@ use ndis_sys::{
     CRYPTO_TUNNEL_AH_AUTH_FAILED, CRYPTO_TUNNEL_ESP_AUTH_FAILED,
     NDIS_IPSEC_OFFLOAD_V2_HEADER_NET_BUFFER_LIST_INFO_RECEIVE as HeaderInfo,
     NDIS_IPSEC_OFFLOAD_V2_NET_BUFFER_LIST_INFO_RECEIVE as IpsecInfo,
-    NDIS_NET_BUFFER_LIST_8021Q_INFO_TAG_HEADER as TagInfo, PVOID, Zero as _,
+    NDIS_NET_BUFFER_LIST_8021Q_INFO_TAG_HEADER as TagInfo,
+    NDIS_TCP_IP_CHECKSUM_NET_BUFFER_LIST_INFO_RECEIVE as ChecksumInfo, PVOID, Zero as _,
 };
+use task_offload::checksum::{self, Validated};
 
 use crate::{
     adapter::Adapter,
     ethernet,
+    offload::{Current, carried},
     simd::with_simd,
     stats::{self, Tally},
 };
@@ -114,7 +117,8 @@ pub fn run(adapter: &Adapter, at: Dispatch<'_>) {
     adapter.leave_rx(taken.saturating_sub(kept).saturating_add(1), at);
 }
 
-/// Opens the IPsec packets of a burst and stamps every frame. Returns those to be indicated.
+/// Opens the IPsec packets of a burst, validates checksums, and stamps every frame. Returns those to be
+/// indicated.
 fn open(adapter: &Adapter, mut frames: FrameQueue, at: Dispatch<'_>) -> FrameQueue {
     let current = adapter.offload.current();
     frames.for_each(Frame::clear_info);
@@ -129,24 +133,73 @@ fn open(adapter: &Adapter, mut frames: FrameQueue, at: Dispatch<'_>) -> FrameQue
                 });
         });
     }
-    if candidates {
-        // When the state cannot be saved, the frames go up as they are: no flag says otherwise.
-        let _ = with_simd(adapter.features, at, |simd| {
+    let opened = candidates
+        && with_simd(adapter.features, at, |simd| {
             let mut burst = adapter.engine.inbound(simd);
-            frames.for_each(|frame| {
-                let Some((family, at)) = ethernet::ip(frame.data()) else {
-                    return;
-                };
-                if !current.receives(family) {
-                    return;
-                }
-                if let Some(packet) = frame.data_mut().get_mut(at..) {
-                    stamp(verdict_words(burst.open(packet)), frame);
-                }
-            });
-        });
+            frames.for_each(|frame| inspect(frame, current, Some(&mut burst)));
+        })
+        .is_ok();
+    // When the state cannot be saved, IPsec packets go up as they are: no flag says otherwise.
+    if !opened && current.validates().any() {
+        frames.for_each(|frame| inspect(frame, current, None));
     }
     untag(adapter, frames, at)
+}
+
+/// Opens a packet, if there is an SA for it, then validates its checksums: those of a transport are
+/// over what IPsec carries.
+fn inspect(frame: &mut Frame, current: Current, burst: Option<&mut InboundBurst<'_>>) {
+    let Some((family, at)) = ethernet::ip(frame.data()) else {
+        return;
+    };
+    let Some(packet) = frame.data_mut().get_mut(at..) else {
+        return;
+    };
+    let (mut words, mut payloads) = (None, Payloads::default());
+    if let Some(burst) = burst.filter(|_| current.receives(family)) {
+        words = Some(verdict_words(burst.open(packet)));
+        payloads = burst.payloads().clone();
+    }
+    let enabled = current.validates();
+    let checksums = if enabled.any() {
+        checksum_word(checksum::validate(packet, carried(payloads), enabled))
+    } else {
+        ChecksumInfo::ZERO
+    };
+    if let Some(words) = words {
+        stamp(words, frame);
+    }
+    frame.set_info(InfoSlot::Checksum, word(checksums.Bits));
+}
+
+/// NDIS_TCP_IP_CHECKSUM_NET_BUFFER_LIST_INFO: neither flag of what was not looked at.
+fn checksum_word(found: Validated) -> ChecksumInfo {
+    [
+        (
+            found.ip_header,
+            ChecksumInfo::IpChecksumSucceeded,
+            ChecksumInfo::IpChecksumFailed,
+        ),
+        (
+            found.tcp,
+            ChecksumInfo::TcpChecksumSucceeded,
+            ChecksumInfo::TcpChecksumFailed,
+        ),
+        (
+            found.udp,
+            ChecksumInfo::UdpChecksumSucceeded,
+            ChecksumInfo::UdpChecksumFailed,
+        ),
+    ]
+    .into_iter()
+    .fold(
+        ChecksumInfo::ZERO,
+        |info, (right, succeeded, failed)| match right {
+            Some(true) => info.with(succeeded, 1),
+            Some(false) => info.with(failed, 1),
+            None => info,
+        },
+    )
 }
 
 /// The two words for a verdict: NDIS_IPSEC_OFFLOAD_V2_NET_BUFFER_LIST_INFO and

@@ -138,7 +138,7 @@ fn allocate(
         address: permanent_address,
         state: State::paused(),
         gates: Gates::closed(),
-        offload: Offload::new(config.ipsec),
+        offload: Offload::new(config.offload),
         features: ExtendedFeatures::enabled(at),
         engine,
         stats: Stats::new(),

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     adapter::{Adapter, state::Reason},
-    offload::udp_esp_bit,
+    offload::report::udp_esp_bit,
     simd::with_simd,
 };
 
@@ -232,7 +232,7 @@ fn offload(
     };
     // What was switched off is not offloaded: "the NIC configuration changes and excludes a
     // particular algorithm".
-    let setting = adapter.offload.current().ipsec;
+    let setting = adapter.offload.current().settings.ipsec;
     for association in associations {
         let enabled = match association.operation {
             Operation::Ah => setting.ah,

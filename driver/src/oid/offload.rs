@@ -6,12 +6,15 @@ use ndis_sys::*;
 
 use crate::{
     adapter::Adapter,
-    offload::{self, Current, Encapsulation, IpsecSetting},
+    offload::{
+        ChecksumSetting, ChecksumSettings, Current, Encapsulation, IpsecSetting, LargeSendSettings,
+        Settings, report,
+    },
 };
 
-/// OID_TCP_OFFLOAD_PARAMETERS: NDIS has put the values into the registry already. Of the members,
-/// IPsecV2 is the one that this adapter has; enabling another offload is refused, for it would not
-/// be done.
+/// OID_TCP_OFFLOAD_PARAMETERS: NDIS has put the values into the registry already. All of them are
+/// looked at before one is taken over. Enabling an offload that this adapter does not have is refused,
+/// for it would not be done.
 pub fn set_parameters(adapter: &Adapter, request: OidRequest<'_>) -> Answered {
     let input = request.input();
     let Some(head) = read::<NDIS_OBJECT_HEADER>(input) else {
@@ -30,46 +33,130 @@ pub fn set_parameters(adapter: &Adapter, request: OidRequest<'_>) -> Answered {
     let Some(wanted) = read_prefix::<NDIS_OFFLOAD_PARAMETERS>(input, size) else {
         return request.too_short(size);
     };
+    if let Err(status) = refuse_absent(&wanted) {
+        return request.refuse(status);
+    }
     let current = adapter.offload.current();
+    match settings(&wanted, current.settings) {
+        Some(settings) => {
+            change(
+                adapter,
+                Current {
+                    settings,
+                    ..current
+                },
+            );
+            request.accept(size)
+        }
+        None => request.refuse(NDIS_STATUS_INVALID_DATA),
+    }
+}
+
+/// The offloads that this adapter does not have: "no change" and "disabled" agree with that.
+fn refuse_absent(wanted: &NDIS_OFFLOAD_PARAMETERS) -> Result<(), NDIS_STATUS> {
+    // The member, the largest value that it knows, and those that do not enable anything.
+    let members: [(u8, u8, &[u8]); 6] = [
+        (
+            wanted.IPsecV1,
+            NDIS_OFFLOAD_PARAMETERS_IPSECV1_AH_AND_ESP_ENABLED,
+            &[
+                NDIS_OFFLOAD_PARAMETERS_NO_CHANGE,
+                NDIS_OFFLOAD_PARAMETERS_IPSECV1_DISABLED,
+            ],
+        ),
+        (
+            wanted.TcpConnectionIPv4,
+            NDIS_OFFLOAD_PARAMETERS_CONNECTION_OFFLOAD_ENABLED,
+            &[
+                NDIS_OFFLOAD_PARAMETERS_NO_CHANGE,
+                NDIS_OFFLOAD_PARAMETERS_CONNECTION_OFFLOAD_DISABLED,
+            ],
+        ),
+        (
+            wanted.TcpConnectionIPv6,
+            NDIS_OFFLOAD_PARAMETERS_CONNECTION_OFFLOAD_ENABLED,
+            &[
+                NDIS_OFFLOAD_PARAMETERS_NO_CHANGE,
+                NDIS_OFFLOAD_PARAMETERS_CONNECTION_OFFLOAD_DISABLED,
+            ],
+        ),
+        (
+            wanted.RscIPv4,
+            NDIS_OFFLOAD_PARAMETERS_RSC_ENABLED,
+            &[
+                NDIS_OFFLOAD_PARAMETERS_NO_CHANGE,
+                NDIS_OFFLOAD_PARAMETERS_RSC_DISABLED,
+            ],
+        ),
+        (
+            wanted.RscIPv6,
+            NDIS_OFFLOAD_PARAMETERS_RSC_ENABLED,
+            &[
+                NDIS_OFFLOAD_PARAMETERS_NO_CHANGE,
+                NDIS_OFFLOAD_PARAMETERS_RSC_DISABLED,
+            ],
+        ),
+        (
+            wanted.EncapsulatedPacketTaskOffload,
+            NDIS_OFFLOAD_SET_OFF as u8,
+            &[NDIS_OFFLOAD_SET_NO_CHANGE as u8, NDIS_OFFLOAD_SET_OFF as u8],
+        ),
+    ];
+    if members.iter().any(|(value, largest, _)| value > largest) {
+        return Err(NDIS_STATUS_INVALID_DATA);
+    }
+    if members.iter().any(|(value, _, off)| !off.contains(value)) {
+        return Err(NDIS_STATUS_NOT_SUPPORTED);
+    }
+    Ok(())
+}
+
+/// The settings that the members ask for; None when one has a value that it does not know.
+fn settings(wanted: &NDIS_OFFLOAD_PARAMETERS, now: Settings) -> Option<Settings> {
     let ipsec = match wanted.IPsecV2 {
-        NDIS_OFFLOAD_PARAMETERS_NO_CHANGE => current.ipsec,
+        NDIS_OFFLOAD_PARAMETERS_NO_CHANGE => now.ipsec,
         NDIS_OFFLOAD_PARAMETERS_IPSECV2_DISABLED => IpsecSetting::from_keyword(0),
         NDIS_OFFLOAD_PARAMETERS_IPSECV2_AH_ENABLED => IpsecSetting::from_keyword(1),
         NDIS_OFFLOAD_PARAMETERS_IPSECV2_ESP_ENABLED => IpsecSetting::from_keyword(2),
         NDIS_OFFLOAD_PARAMETERS_IPSECV2_AH_AND_ESP_ENABLED => IpsecSetting::from_keyword(3),
-        _ => return request.refuse(NDIS_STATUS_INVALID_DATA),
+        _ => return None,
     };
-    // "No change" and "disabled" agree with an offload that is not there.
-    let others = [
-        wanted.IPv4Checksum,
-        wanted.TCPIPv4Checksum,
-        wanted.UDPIPv4Checksum,
-        wanted.TCPIPv6Checksum,
-        wanted.UDPIPv6Checksum,
-        wanted.LsoV1,
-        wanted.IPsecV1,
-        wanted.LsoV2IPv4,
-        wanted.LsoV2IPv6,
-        wanted.TcpConnectionIPv4,
-        wanted.TcpConnectionIPv6,
-        wanted.RscIPv4,
-        wanted.RscIPv6,
-    ];
-    // The largest value that any of them knows: TX_RX_ENABLED.
-    if others
-        .iter()
-        .any(|&value| value > NDIS_OFFLOAD_PARAMETERS_TX_RX_ENABLED)
-    {
-        return request.refuse(NDIS_STATUS_INVALID_DATA);
+    Some(Settings {
+        ipsec,
+        checksum: ChecksumSettings {
+            ip_v4: checksum(wanted.IPv4Checksum, now.checksum.ip_v4)?,
+            tcp_v4: checksum(wanted.TCPIPv4Checksum, now.checksum.tcp_v4)?,
+            udp_v4: checksum(wanted.UDPIPv4Checksum, now.checksum.udp_v4)?,
+            tcp_v6: checksum(wanted.TCPIPv6Checksum, now.checksum.tcp_v6)?,
+            udp_v6: checksum(wanted.UDPIPv6Checksum, now.checksum.udp_v6)?,
+        },
+        large_send: LargeSendSettings {
+            v1_ipv4: large_send(wanted.LsoV1, now.large_send.v1_ipv4)?,
+            v2_ipv4: large_send(wanted.LsoV2IPv4, now.large_send.v2_ipv4)?,
+            v2_ipv6: large_send(wanted.LsoV2IPv6, now.large_send.v2_ipv6)?,
+        },
+    })
+}
+
+const fn checksum(wanted: u8, now: ChecksumSetting) -> Option<ChecksumSetting> {
+    match wanted {
+        NDIS_OFFLOAD_PARAMETERS_NO_CHANGE => Some(now),
+        NDIS_OFFLOAD_PARAMETERS_TX_RX_DISABLED => Some(ChecksumSetting::from_keyword(0)),
+        NDIS_OFFLOAD_PARAMETERS_TX_ENABLED_RX_DISABLED => Some(ChecksumSetting::from_keyword(1)),
+        NDIS_OFFLOAD_PARAMETERS_RX_ENABLED_TX_DISABLED => Some(ChecksumSetting::from_keyword(2)),
+        NDIS_OFFLOAD_PARAMETERS_TX_RX_ENABLED => Some(ChecksumSetting::from_keyword(3)),
+        _ => None,
     }
-    if others
-        .iter()
-        .any(|&value| value > NDIS_OFFLOAD_PARAMETERS_TX_RX_DISABLED)
-    {
-        return request.refuse(NDIS_STATUS_NOT_SUPPORTED);
+}
+
+/// Versions 1 and 2 have the same values.
+const fn large_send(wanted: u8, now: bool) -> Option<bool> {
+    match wanted {
+        NDIS_OFFLOAD_PARAMETERS_NO_CHANGE => Some(now),
+        NDIS_OFFLOAD_PARAMETERS_LSOV2_DISABLED => Some(false),
+        NDIS_OFFLOAD_PARAMETERS_LSOV2_ENABLED => Some(true),
+        _ => None,
     }
-    change(adapter, Current { ipsec, ..current });
-    request.accept(size)
 }
 
 /// OID_OFFLOAD_ENCAPSULATION: starts or stops all offloads that are configured, per IP version.
@@ -113,7 +200,7 @@ fn encapsulation(
 
 fn change(adapter: &Adapter, current: Current) {
     adapter.offload.set(current);
-    let report = offload::report(
+    let offload = report::report(
         &adapter.engine.capabilities(),
         current,
         adapter.config.vlan,
@@ -122,7 +209,7 @@ fn change(adapter: &Adapter, current: Current) {
     adapter.handle.indicate_status(
         adapter.version,
         NDIS_STATUS_TASK_OFFLOAD_CURRENT_CONFIG,
-        &report,
-        offload::report_size(adapter.version),
+        &offload,
+        report::report_size(adapter.version),
     );
 }

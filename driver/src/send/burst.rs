@@ -2,7 +2,6 @@
 
 use alloc::{boxed::Box, vec::Vec};
 
-use ipsec::SendRequest;
 use ndis::{
     Completions, Dispatch, Frame, FrameQueue, InfoSlot, NetBuffer, OutOfMemory, SendChain, SendNbl,
     try_with_capacity, try_zeroed,
@@ -11,14 +10,16 @@ use ndis_sys::{
     NDIS_NET_BUFFER_LIST_8021Q_INFO_TAG_HEADER as TagInfo, NDIS_STATUS, NDIS_STATUS_FAILURE,
     NDIS_STATUS_INVALID_LENGTH, NDIS_STATUS_RESOURCES, NDIS_STATUS_SUCCESS,
 };
+use task_offload::{LargeSendRequest, large_send::MAX_HEAD};
 
 use super::{
     BUDGET,
-    compose::{Sealer, compose, gather_status, send_request},
+    compose::{self, Sealer, gather_status},
+    request::{self, Refused, Request, Stateless},
 };
 use crate::{
     adapter::Adapter,
-    ethernet::{self, HEADER, MIN_FRAME, TAG},
+    ethernet::{self, HEADER, MIN_FRAME, Mac, TAG},
     offload,
     simd::with_simd,
     stats::{self, Tally},
@@ -33,6 +34,8 @@ const FRAMES_AT_ONCE: usize = 16;
 pub struct Context {
     /// A frame that nobody takes is made here: it must succeed or fail as any other does.
     scratch: Box<[u8]>,
+    /// The head of a large packet, for its segments.
+    head: Box<[u8]>,
     /// By port number: the frames that the burst holds of each receiver.
     batches: Vec<Batch>,
 }
@@ -58,12 +61,13 @@ impl Context {
         }
         Ok(Self {
             scratch: try_zeroed(capacity)?,
+            head: try_zeroed(MAX_HEAD)?,
             batches,
         })
     }
 }
 
-/// Sends up to [`BUDGET`] packets from the front of the chain, and completes what is done.
+/// Sends up to [`BUDGET`] frames from the front of the chain, and completes what is done.
 pub fn run(adapter: &Adapter, chain: &mut SendChain, context: &mut Context, at: Dispatch<'_>) {
     let current = adapter.offload.current();
     let wanted = current.any_sends()
@@ -135,69 +139,160 @@ impl Burst<'_> {
         sealer: &mut Sealer<'_, '_>,
         budget: &mut usize,
     ) -> Progress {
-        let request = match sealer {
-            Sealer::NotWanted => None,
-            Sealer::Unavailable | Sealer::Ready(_) => send_request(nbl),
-        };
-        let tag = self.tag(nbl);
         // A list without packets has nothing that could have been sent.
-        if nbl.net_buffers().next().is_none() {
-            *budget = budget.saturating_sub(1);
-            self.errors = self.errors.wrapping_add(1);
-            return Progress::Done(NDIS_STATUS_FAILURE);
-        }
-        while let Some(packet) = nbl.current() {
-            let Some(rest) = budget.checked_sub(1) else {
-                return Progress::OutOfBudget;
-            };
-            *budget = rest;
-            if let Err(status) = self.transmit_packet(packet, tag, request, context, sealer) {
-                let counter = if status == NDIS_STATUS_RESOURCES {
-                    &mut self.discards
-                } else {
-                    &mut self.errors
-                };
-                *counter = counter.wrapping_add(1);
-                return Progress::Done(status);
+        let request = match self.request(nbl, sealer) {
+            Ok(request) if nbl.current().is_some() => request,
+            _ => {
+                *budget = budget.saturating_sub(1);
+                self.errors = self.errors.wrapping_add(1);
+                return Progress::Done(NDIS_STATUS_FAILURE);
             }
-            nbl.advance();
-        }
-        Progress::Done(NDIS_STATUS_SUCCESS)
+        };
+        let progress = match &request.stateless {
+            Stateless::LargeSend(large) => {
+                self.transmit_segments(nbl, large, request.tag, context, budget)
+            }
+            Stateless::None | Stateless::Checksum(_) => {
+                self.transmit_packets(nbl, &request, context, sealer, budget)
+            }
+        };
+        progress.unwrap_or_else(|status| {
+            let counter = if status == NDIS_STATUS_RESOURCES {
+                &mut self.discards
+            } else {
+                &mut self.errors
+            };
+            *counter = counter.wrapping_add(1);
+            Progress::Done(status)
+        })
     }
 
-    fn transmit_packet(
+    fn request(&self, nbl: &SendNbl, sealer: &Sealer<'_, '_>) -> Result<Request, Refused> {
+        let request = Request {
+            tag: self.tag(nbl),
+            ipsec: match sealer {
+                Sealer::NotWanted => None,
+                Sealer::Unavailable | Sealer::Ready(_) => request::ipsec(nbl),
+            },
+            stateless: request::stateless(nbl, self.current)?,
+        };
+        match request.stateless {
+            // Not advertised: NDIS_IPSEC_OFFLOAD_V2.LsoSupported.
+            Stateless::LargeSend(_) if request.ipsec.is_some() => Err(Refused),
+            _ => Ok(request),
+        }
+    }
+
+    fn transmit_packets(
         &mut self,
-        packet: NetBuffer<'_>,
-        tag: Option<u16>,
-        request: Option<SendRequest>,
+        nbl: &mut SendNbl,
+        request: &Request,
         context: &mut Context,
         sealer: &mut Sealer<'_, '_>,
-    ) -> Result<(), NDIS_STATUS> {
+        budget: &mut usize,
+    ) -> Result<Progress, NDIS_STATUS> {
+        while let Some(packet) = nbl.current() {
+            let Some(rest) = budget.checked_sub(1) else {
+                return Ok(Progress::OutOfBudget);
+            };
+            *budget = rest;
+            let (destination, most) = self.begin(packet)?;
+            if packet.len() > most {
+                return Err(NDIS_STATUS_INVALID_LENGTH);
+            }
+            let Context {
+                scratch, batches, ..
+            } = context;
+            let current = self.current;
+            self.put(destination, packet.len(), scratch, batches, |buffer| {
+                compose::compose(buffer, packet, request, current, sealer)
+            })?;
+            nbl.advance();
+        }
+        Ok(Progress::Done(NDIS_STATUS_SUCCESS))
+    }
+
+    /// Sends what is left of a large packet. The head is looked at anew in each burst; the payload goes
+    /// on where the last one stopped.
+    fn transmit_segments(
+        &mut self,
+        nbl: &mut SendNbl,
+        request: &LargeSendRequest,
+        tag: Option<u16>,
+        context: &mut Context,
+        budget: &mut usize,
+    ) -> Result<Progress, NDIS_STATUS> {
+        let Context {
+            scratch,
+            head,
+            batches,
+        } = context;
+        // Looking at the head is work too.
+        *budget = budget.saturating_sub(1);
+        let packet = nbl.current().ok_or(NDIS_STATUS_FAILURE)?;
+        let (destination, most) = self.begin(packet)?;
+        let len = packet.len();
+        let head = head.get_mut(..len.min(MAX_HEAD)).unwrap_or_default();
+        packet.peek(head).map_err(gather_status)?;
+        let large = compose::plan(head, len, request)?;
+        if large.longest_frame() > most {
+            return Err(NDIS_STATUS_INVALID_LENGTH);
+        }
+        let head = head
+            .get_mut(..large.head_len())
+            .ok_or(NDIS_STATUS_FAILURE)?;
+        if nbl.payload_sent() == 0 {
+            nbl.restart();
+            nbl.read(head).map_err(gather_status)?;
+        }
+        let first = nbl.payload_sent().checked_div(request.mss).unwrap_or(0);
+        for index in first..large.segments() {
+            let segment = large.segment(index).ok_or(NDIS_STATUS_FAILURE)?;
+            let Some(rest) = budget.checked_sub(1) else {
+                return Ok(Progress::OutOfBudget);
+            };
+            *budget = rest;
+            let length = head.len().saturating_add(segment.payload.len());
+            self.put(destination, length, scratch, batches, |buffer| {
+                compose::compose_segment(buffer, nbl, head, &large, &segment, tag)
+            })?;
+            nbl.set_payload_sent(segment.payload.end);
+        }
+        nbl.advance();
+        Ok(Progress::Done(NDIS_STATUS_SUCCESS))
+    }
+
+    /// Whom a packet is for, and the most bytes that a frame with its link-layer header may have.
+    fn begin(&self, packet: NetBuffer<'_>) -> Result<(Mac, usize), NDIS_STATUS> {
         let mut head = [0; HEADER];
         packet.peek(&mut head).map_err(gather_status)?;
         let destination = ethernet::destination(&head).ok_or(NDIS_STATUS_FAILURE)?;
-        if packet.len() > self.adapter.max_packet(&head) {
-            return Err(NDIS_STATUS_INVALID_LENGTH);
-        }
-        let Context { scratch, batches } = context;
-        let longest = packet.len().saturating_add(TAG).max(MIN_FRAME);
+        Ok((destination, self.adapter.max_packet(&head)))
+    }
 
+    /// Puts a frame onto the wire that `compose` makes, of a packet with `len` bytes: in the buffer of
+    /// the first taker with room, and copied for the others.
+    fn put(
+        &mut self,
+        destination: Mac,
+        len: usize,
+        scratch: &mut [u8],
+        batches: &mut [Batch],
+        compose: impl FnOnce(&mut [u8]) -> Result<usize, NDIS_STATUS>,
+    ) -> Result<(), NDIS_STATUS> {
+        let longest = len.saturating_add(TAG).max(MIN_FRAME);
         let Some(routes) = &self.routes else {
             return Err(NDIS_STATUS_FAILURE);
         };
         let mut takers = routes.takers(destination);
-        // The first taker with room: the packet goes into its buffer.
         let first = takers.find_map(|(port, receiver)| {
             let frame = batches.get_mut(port)?.frame(receiver, longest, self.at)?;
             Some((port, frame))
         });
-        let compose = |buffer: &mut [u8], sealer: &mut Sealer<'_, '_>| {
-            compose(buffer, packet, tag, request.as_ref(), self.current, sealer)
-        };
         let length = match first {
-            None => compose(scratch, sealer)?,
+            None => compose(scratch)?,
             Some((port, mut frame)) => {
-                let composed = compose(frame.buffer_mut(), sealer);
+                let composed = compose(frame.buffer_mut());
                 let batch = batches.get_mut(port).ok_or(NDIS_STATUS_FAILURE)?;
                 let length = match composed {
                     Ok(length) => length,

@@ -1,14 +1,18 @@
 //! One packet becomes a frame of the wire.
 
-use ipsec::{OutboundBurst, SaHandle, SendRequest};
-use ndis::{GatherError, InfoSlot, NetBuffer, SendNbl};
+use ipsec::{OutboundBurst, Payloads, SendRequest};
+use ndis::{GatherError, NetBuffer, SendNbl};
 use ndis_sys::{
-    NDIS_IPSEC_OFFLOAD_V2_HEADER_NET_BUFFER_LIST_INFO_TRANSMIT as HeaderInfo, NDIS_STATUS,
-    NDIS_STATUS_FAILURE, NDIS_STATUS_INVALID_LENGTH, NDIS_STATUS_RESOURCES,
+    NDIS_STATUS, NDIS_STATUS_FAILURE, NDIS_STATUS_INVALID_LENGTH, NDIS_STATUS_RESOURCES,
+};
+use task_offload::{
+    IpVersion, LargeSend, LargeSendError, LargeSendRequest, Segment,
+    checksum::{self, Tasks, Transport},
 };
 
+use super::request::{ChecksumRequest, Request, Stateless};
 use crate::{
-    ethernet::{self, MIN_FRAME, TAG},
+    ethernet::{self, Family, MIN_FRAME, TAG},
     offload,
 };
 
@@ -22,40 +26,144 @@ pub enum Sealer<'b, 'e> {
     Ready(&'b mut OutboundBurst<'e>),
 }
 
-/// Makes the wire's frame in `buffer`: gathered, sealed, tagged, padded. Returns its length.
+/// Makes the wire's frame in `buffer`: gathered, checksums filled in, sealed, tagged, padded. Returns
+/// its length.
 pub fn compose(
     buffer: &mut [u8],
     packet: NetBuffer<'_>,
-    tag: Option<u16>,
-    request: Option<&SendRequest>,
+    request: &Request,
     current: offload::Current,
     sealer: &mut Sealer<'_, '_>,
 ) -> Result<usize, NDIS_STATUS> {
-    let front = if tag.is_some() { TAG } else { 0 };
-    let room = buffer.get_mut(front..).ok_or(NDIS_STATUS_INVALID_LENGTH)?;
+    let room = behind_tag(buffer, request.tag)?;
     let gathered = packet.gather(room).map_err(gather_status)?;
-    if let Some(request) = request {
-        let frame = room.get_mut(..gathered).ok_or(NDIS_STATUS_FAILURE)?;
-        // An SA on what is no IP packet.
+    let frame = room.get_mut(..gathered).ok_or(NDIS_STATUS_FAILURE)?;
+    let checksum = match &request.stateless {
+        Stateless::Checksum(checksum) => Some(checksum),
+        Stateless::None | Stateless::LargeSend(_) => None,
+    };
+    if request.ipsec.is_some() || checksum.is_some() {
+        // An SA or a checksum of what is no IP packet.
         let (family, at) = ethernet::ip(frame).ok_or(NDIS_STATUS_FAILURE)?;
-        if current.sends(family) {
-            let packet = frame.get_mut(at..).ok_or(NDIS_STATUS_FAILURE)?;
+        let packet = frame.get_mut(at..).ok_or(NDIS_STATUS_FAILURE)?;
+        let ipsec = request.ipsec.as_ref().filter(|_| current.sends(family));
+        if let Some(checksum) = checksum {
+            // Before encryption: the transport's header is within.
+            let payloads = payloads(packet, ipsec, sealer)?;
+            fill_in_checksums(packet, (family, at), payloads, checksum)?;
+        }
+        if let Some(ipsec) = ipsec {
             match sealer {
                 Sealer::NotWanted => {}
                 Sealer::Unavailable => return Err(NDIS_STATUS_RESOURCES),
                 // An unknown handle, or a packet that does not agree with its out-of-band data:
                 // NDIS_STATUS_FAILURE ("Sending Network Data with IPsec Offload Version 2").
                 Sealer::Ready(burst) => {
-                    burst
-                        .seal(request, packet)
-                        .map_err(|_| NDIS_STATUS_FAILURE)?;
+                    burst.seal(ipsec, packet).map_err(|_| NDIS_STATUS_FAILURE)?;
                 }
             }
         }
     }
-    let mut length = gathered.saturating_add(front);
+    complete(buffer, gathered, request.tag)
+}
+
+/// Where the payloads of a packet to be sealed are.
+fn payloads(
+    packet: &[u8],
+    ipsec: Option<&SendRequest>,
+    sealer: &mut Sealer<'_, '_>,
+) -> Result<Payloads, NDIS_STATUS> {
+    match (ipsec, sealer) {
+        (None, _) | (Some(_), Sealer::NotWanted) => Ok(Payloads::default()),
+        (Some(_), Sealer::Unavailable) => Err(NDIS_STATUS_RESOURCES),
+        (Some(request), Sealer::Ready(burst)) => burst
+            .payloads(request, packet)
+            .map_err(|_| NDIS_STATUS_FAILURE),
+    }
+}
+
+/// `packet` is of this IP version and begins so many bytes behind the start of the frame.
+fn fill_in_checksums(
+    packet: &mut [u8],
+    (family, at): (Family, usize),
+    payloads: Payloads,
+    request: &ChecksumRequest,
+) -> Result<(), NDIS_STATUS> {
+    if request.version != ip_version(family) {
+        return Err(NDIS_STATUS_FAILURE);
+    }
+    let transport = match request.transport {
+        Some(Transport::Tcp { header_offset }) => Some(Transport::Tcp {
+            header_offset: header_offset.checked_sub(at).ok_or(NDIS_STATUS_FAILURE)?,
+        }),
+        other => other,
+    };
+    let tasks = Tasks {
+        ip_header: request.ip_header,
+        transport,
+    };
+    checksum::compute(packet, offload::carried(payloads), tasks).map_err(|_| NDIS_STATUS_FAILURE)
+}
+
+/// Looks at a large packet, of whose frame `head` is the beginning.
+pub fn plan(
+    head: &[u8],
+    frame_len: usize,
+    request: &LargeSendRequest,
+) -> Result<LargeSend, NDIS_STATUS> {
+    let (family, at) = ethernet::ip(head).ok_or(NDIS_STATUS_FAILURE)?;
+    if request.ip_version != ip_version(family) {
+        return Err(NDIS_STATUS_FAILURE);
+    }
+    LargeSend::new(head, at, frame_len, request).map_err(|error| match error {
+        LargeSendError::TooLarge => NDIS_STATUS_INVALID_LENGTH,
+        _ => NDIS_STATUS_FAILURE,
+    })
+}
+
+/// Makes the wire's frame of one segment: the head and what the list has next, with the segment's
+/// headers, tagged, padded. Returns its length.
+pub fn compose_segment(
+    buffer: &mut [u8],
+    nbl: &mut SendNbl,
+    head: &[u8],
+    large: &LargeSend,
+    segment: &Segment,
+    tag: Option<u16>,
+) -> Result<usize, NDIS_STATUS> {
+    let room = behind_tag(buffer, tag)?;
+    let length = head.len().saturating_add(segment.payload.len());
+    let frame = room.get_mut(..length).ok_or(NDIS_STATUS_INVALID_LENGTH)?;
+    let (front, payload) = frame
+        .split_at_mut_checked(head.len())
+        .ok_or(NDIS_STATUS_FAILURE)?;
+    front.copy_from_slice(head);
+    nbl.read(payload).map_err(gather_status)?;
+    large
+        .finish(segment, frame, 0)
+        .map_err(|_| NDIS_STATUS_FAILURE)?;
+    complete(buffer, length, tag)
+}
+
+const fn ip_version(family: Family) -> IpVersion {
+    match family {
+        Family::V4 => IpVersion::V4,
+        Family::V6 => IpVersion::V6,
+    }
+}
+
+/// Where a frame is made: a tag to be inserted gets its room in front.
+fn behind_tag(buffer: &mut [u8], tag: Option<u16>) -> Result<&mut [u8], NDIS_STATUS> {
+    let front = if tag.is_some() { TAG } else { 0 };
+    buffer.get_mut(front..).ok_or(NDIS_STATUS_INVALID_LENGTH)
+}
+
+/// Tags and pads the frame that was made [`behind_tag`].
+fn complete(buffer: &mut [u8], length: usize, tag: Option<u16>) -> Result<usize, NDIS_STATUS> {
+    let mut length = length;
     if let Some(tci) = tag {
         ethernet::insert_tag(buffer, tci);
+        length = length.saturating_add(TAG);
     }
     if length < MIN_FRAME {
         // The medium's minimum; the buffer may hold an older frame's bytes.
@@ -76,24 +184,4 @@ pub const fn gather_status(error: GatherError) -> NDIS_STATUS {
         GatherError::NoRoom => NDIS_STATUS_INVALID_LENGTH,
         GatherError::ChainTooShort => NDIS_STATUS_FAILURE,
     }
-}
-
-/// The SA that the list names, with the place of its headers; None without one.
-pub fn send_request(nbl: &SendNbl) -> Option<SendRequest> {
-    let handle = |slot| SaHandle::from_raw(nbl.info(slot).addr() as u64);
-    let (transport, tunnel) = (handle(InfoSlot::IpsecV2), handle(InfoSlot::IpsecV2Tunnel));
-    if nbl.info(InfoSlot::IpsecV2).is_null() && nbl.info(InfoSlot::IpsecV2Tunnel).is_null() {
-        return None;
-    }
-    let header = HeaderInfo {
-        Bits: nbl.info(InfoSlot::IpsecV2Header).addr() as u32,
-    };
-    Some(SendRequest {
-        transport,
-        tunnel,
-        next_header: header.get(HeaderInfo::NextHeader) as u8,
-        pad_length: header.get(HeaderInfo::PadLength) as u8,
-        ah_header_offset: header.get(HeaderInfo::AhHeaderOffset) as u8,
-        esp_header_offset: header.get(HeaderInfo::EspHeaderOffset) as u8,
-    })
 }

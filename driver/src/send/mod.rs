@@ -12,6 +12,7 @@
 
 mod burst;
 mod compose;
+mod request;
 
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -27,7 +28,7 @@ use burst::{Context, run};
 
 /// Processors with a higher number send through the queue only.
 pub const MAX_INLINE_PROCESSORS: usize = 64;
-/// Packets per call, or per run of the DPC.
+/// Frames per call, or per run of the DPC.
 pub const BUDGET: usize = 128;
 
 /// What is waiting to be sent.
@@ -169,7 +170,7 @@ fn enqueue(adapter: &Adapter, chain: SendChain, at: Dispatch<'_>) -> bool {
     !started
 }
 
-/// The DPC: one burst from the queue.
+/// The DPC: one burst from the queue. A list is a frame at least.
 pub fn run_queue(adapter: &Adapter, at: Dispatch<'_>) {
     let sender = &adapter.sender;
     let mut chain = sender.queue.lock(at).chain.split_front(BUDGET);
