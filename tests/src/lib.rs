@@ -16,6 +16,7 @@ use tcpip::{
 
 pub mod adapter;
 pub mod matrix;
+pub mod packets;
 pub mod reference;
 pub mod switch;
 

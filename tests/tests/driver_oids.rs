@@ -400,9 +400,9 @@ fn offload_settings_are_what_ndis_is_told() {
             (
                 OID_TCP_OFFLOAD_PARAMETERS,
                 {
-                    let mut lso = parameters(0);
-                    lso[11] = NDIS_OFFLOAD_PARAMETERS_LSOV2_ENABLED;
-                    lso
+                    let mut v1 = parameters(0);
+                    v1[10] = NDIS_OFFLOAD_PARAMETERS_IPSECV1_AH_ENABLED;
+                    v1
                 },
                 NDIS_STATUS_NOT_SUPPORTED,
             ),

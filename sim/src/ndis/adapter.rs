@@ -348,6 +348,15 @@ impl Adapter {
         self.block.receives.load(Ordering::Acquire)
     }
 
+    /// A keyword as the registry has it now: NDIS keeps offload settings there.
+    #[must_use]
+    pub fn keyword(&self, name: &str) -> Option<String> {
+        match crate::inf::lookup(&self.block.registry.lock(), name) {
+            Some(crate::inf::RegValue::Sz(text)) => Some(text.clone()),
+            _ => None,
+        }
+    }
+
     /// Changes a keyword; it counts from the next initialization on.
     pub fn set_keyword(&self, name: &str, value: &str) {
         let value = crate::inf::RegValue::Sz(value.to_owned());

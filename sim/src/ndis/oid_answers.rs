@@ -13,11 +13,12 @@ use ndis_sys::{
     OID_GEN_MEDIA_CONNECT_STATUS, OID_GEN_MEDIA_IN_USE, OID_GEN_MEDIA_SUPPORTED,
     OID_GEN_PHYSICAL_MEDIUM, OID_GEN_PHYSICAL_MEDIUM_EX, OID_GEN_SUPPORTED_LIST,
     OID_OFFLOAD_ENCAPSULATION, OID_TCP_OFFLOAD_CURRENT_CONFIG,
-    OID_TCP_OFFLOAD_HARDWARE_CAPABILITIES,
+    OID_TCP_OFFLOAD_HARDWARE_CAPABILITIES, OID_TCP_OFFLOAD_PARAMETERS,
 };
 
 use super::{
     adapter::AdapterBlock,
+    offload_keywords,
     oid::{OidKind, OidRequest},
     oid_block::OidBlock,
     protocol::OpenBlock,
@@ -127,6 +128,7 @@ pub(super) fn merge(adapter: &AdapterBlock, open: &OpenBlock, request: &mut OidR
         return;
     };
     match oid {
+        OID_TCP_OFFLOAD_PARAMETERS => offload_keywords::keep(adapter, bytes),
         OID_GEN_CURRENT_PACKET_FILTER => {
             if let Ok(word) = <[u8; 4]>::try_from(bytes.as_slice()) {
                 let all = others

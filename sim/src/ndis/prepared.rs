@@ -298,6 +298,36 @@ impl PreparedNbl {
         }
     }
 
+    /// What is wrong about the word that a completed large send leaves, if anything is.
+    pub(super) fn large_send_damage(&self) -> Option<String> {
+        const TYPE: u32 = 1 << 30;
+        const PAYLOAD: u32 = TYPE - 1;
+        let asked = self.info[TcpLargeSendNetBufferListInfo as usize] as u32;
+        let told = self.info_now(TcpLargeSendNetBufferListInfo as usize) as u32;
+        if asked == 0 {
+            return (told != 0).then(|| format!("{told:#x} on a list that is no large send"));
+        }
+        let longest = self.planned.iter().map(|nb| nb.data.len()).max();
+        let right = if asked & TYPE == 0 {
+            told & !PAYLOAD == 0 && told as usize <= longest.unwrap_or(0)
+        } else {
+            told == TYPE
+        };
+        (!right).then(|| format!("{told:#x} after {asked:#x} was asked for"))
+    }
+
+    /// A word of NetBufferListInfo as it is now.
+    pub(super) fn info_now(&self, slot: usize) -> usize {
+        assert!(slot < INFO_SLOTS, "no NetBufferListInfo[{slot}]");
+        // SAFETY: the list belongs to the object, and has as many slots.
+        unsafe {
+            (&raw const (*self.nbl).NetBufferListInfo)
+                .cast::<usize>()
+                .add(slot)
+                .read()
+        }
+    }
+
     /// What was written outside of the buffers, if anything was.
     pub(super) fn overrun(&self) -> Option<String> {
         self.planned
@@ -431,6 +461,15 @@ impl SentNbl {
     pub fn net_buffer_count(&self) -> usize {
         // SAFETY: the structures belong to the object, and were found unchanged.
         unsafe { net_buffers(self.nbl.nbl).count() }
+    }
+
+    /// A word of NetBufferListInfo as the miniport has left it.
+    ///
+    /// # Panics
+    /// When an NDIS 6.30 driver has no such slot.
+    #[must_use]
+    pub fn info(&self, slot: usize) -> usize {
+        self.nbl.info_now(slot)
     }
 
     /// The request itself, to be sent again.

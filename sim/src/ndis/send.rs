@@ -235,6 +235,12 @@ extern "efiapi" fn complete(handle: NDIS_HANDLE, first: *mut NET_BUFFER_LIST, fl
             if let Some(damage) = request.damage(watched) {
                 violation(rules::SEND_GEOMETRY, format!("{nbl:p}: {damage}"));
             }
+            if let Some(wrong) = request.large_send_damage() {
+                violation(
+                    rules::SEND_COMPLETE,
+                    format!("{nbl:p} is completed with {wrong}"),
+                );
+            }
             if watched && let Some(overrun) = request.overrun() {
                 violation(rules::BUFFER_OVERRUN, format!("{nbl:p}: {overrun}"));
             }
