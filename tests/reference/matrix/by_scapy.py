@@ -3,8 +3,11 @@
 What scapy 2.8.0 cannot do, and who asks for it is told so:
 - AES-GCM with an ICV of 8 or 12 bytes: it writes 16, whatever it is asked for;
 - AES-GMAC in AH: it has no such algorithm.
+What it does wrong, so that it is not asked:
+- to put UDP behind IPv6 extension headers;
+- to open ESP in transport mode behind IPv6 extension headers: it takes the payload for the first of these.
 What it does wrong, and is helped with here: when it signs AH around ESP it takes the ESP header for the one to be
-signed. So that it sees no ESP there, its knowledge of the protocol number is taken away meanwhile.
+signed. So that it sees no ESP there, its knowledge of the protocol number and of the ports is taken away meanwhile.
 """
 
 import contextlib
@@ -15,7 +18,7 @@ logging.getLogger("scapy").setLevel(logging.ERROR)
 from scapy.layers.inet import IP, UDP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.ipsec import AH, ESP, IPSecIntegrityError, SecurityAssociation
-from scapy.packet import bind_layers, split_layers
+from scapy.packet import bind_bottom_up, bind_layers, split_bottom_up, split_layers
 
 from rfc import Integrity
 
@@ -52,11 +55,15 @@ def parse(packet):
 def without_esp():
     for layer, field in (IP, "proto"), (IPv6, "nh"):
         split_layers(layer, ESP, **{field: 50})
+    for field in "sport", "dport":
+        split_bottom_up(UDP, ESP, **{field: 4500})
     try:
         yield
     finally:
         for layer, field in (IP, "proto"), (IPv6, "nh"):
             bind_layers(layer, ESP, **{field: 50})
+        for field in "sport", "dport":
+            bind_bottom_up(UDP, ESP, **{field: 4500})
 
 
 class Header:

@@ -7,7 +7,7 @@ use tcpip::packet::ETHERNET_HEADER;
 use super::{
     framing::{Framed, Packet},
     keys::{self, Keyed},
-    oracle::{Hex, Open, Seal, Step},
+    oracle::{Open, Seal, Step},
     row::Row,
 };
 
@@ -28,7 +28,9 @@ impl Case {
         payload: usize,
         rng: &mut ChaCha20Rng,
     ) -> Self {
-        let plain = keys::plain(row.family, payload, rng);
+        // scapy cannot put UDP behind extension headers.
+        let options = !row.portions.iter().any(|portion| portion.has_udp());
+        let plain = keys::plain(row.family, payload, options, rng);
         let sequences = keyed.sequences(number);
         let frames = keyed.frame(&plain, &sequences);
         Self {
@@ -48,11 +50,11 @@ impl Case {
         let steps = keyed.headers.iter().zip(&self.sequences).enumerate();
         let steps = steps.map(|(at, (header, &sequence))| Step {
             sequence,
-            iv: Hex(keys::bytes(rng, header.iv_len)),
+            iv: keys::bytes(rng, header.iv_len),
             flip: change.filter(|(step, _)| *step == at).map(|(_, flip)| flip),
         });
         Seal {
-            packet: Hex(self.plain.bytes.clone()),
+            packet: self.plain.bytes.clone(),
             steps: steps.collect(),
         }
     }
@@ -61,7 +63,7 @@ impl Case {
     pub fn to_open(&self, packet: &[u8]) -> Open {
         let high = self.sequences.iter().map(|one| (one >> 32) as u32);
         Open {
-            packet: Hex(packet.to_vec()),
+            packet: packet.to_vec(),
             high: high.collect(),
         }
     }
@@ -105,14 +107,14 @@ impl Case {
                 mine.len() == sealed.len(),
                 "the oracle's packet is longer or shorter"
             );
-            let differs = (0..mine.len()).find(|&byte| {
-                let computed = [&place.iv, &place.body, &place.icv];
-                !computed.iter().any(|range| range.contains(&byte)) && mine[byte] != sealed[byte]
+            let known = [mine, sealed].map(|bytes| {
+                let mut bytes = bytes.clone();
+                for computed in [&place.iv, &place.body, &place.icv] {
+                    bytes[computed.clone()].fill(0);
+                }
+                bytes
             });
-            ensure!(
-                differs.is_none(),
-                "the oracle's packet differs at {differs:?}"
-            );
+            ensure!(known[0] == known[1], "the oracle frames it otherwise");
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use tcpip::{
 
 use super::{
     framing::{self, Framed, Kind, Packet},
-    oracle::{self, Hex},
+    oracle,
     row::{EspSuite, Family, Portion, Row},
 };
 
@@ -107,7 +107,7 @@ impl Keyed {
             ip_version: None,
             esp: None,
             ah: None,
-            udp_esp: row.udp_esp,
+            udp_esp: portion.udp_esp,
             udp_ports: None,
             selector: None,
             tunnel: None,
@@ -128,7 +128,7 @@ impl Keyed {
                     iv_len: suite.iv_len(),
                     icv_len: suite.icv_len(),
                     tunnel: tunnel.take(),
-                    udp: portion.udp.then_some(NAT_T),
+                    udp: portion.has_udp().then_some(NAT_T),
                 },
                 serde_json::to_value(&esp)?,
             );
@@ -180,11 +180,11 @@ impl Keyed {
                 if header.len() == 20 {
                     header[3] = 20;
                 }
-                Hex(header)
+                hex::encode(header)
             }),
             udp: header.udp.map(|ports| {
                 let [a, b, c, d] = ports;
-                Hex(vec![a, b, c, d, 0, 8, 0, 0])
+                hex::encode([a, b, c, d, 0, 8, 0, 0])
             }),
         });
         self.headers.push(header);
@@ -347,12 +347,30 @@ fn outer(family: Family, rng: &mut ChaCha20Rng) -> Vec<u8> {
     header(family, true, 0, rng)
 }
 
-/// A plain packet of the hosts.
-pub fn plain(family: Family, payload: usize, rng: &mut ChaCha20Rng) -> Packet {
-    let header = header(family, false, PROTOCOL, rng);
-    let field = match family {
-        Family::V4 => 9,
-        Family::V6 => 6,
+/// A plain packet of the hosts; every fourth of the shorter ones, if there may be, with IPv4
+/// options or an IPv6 extension header. Of these some change on the way and some do not, which
+/// AH has to know.
+pub fn plain(family: Family, payload: usize, options: bool, rng: &mut ChaCha20Rng) -> Packet {
+    /// Longer packets test the edges of the MTU, and these count only fixed headers.
+    const LONGEST_WITH_OPTIONS: usize = 1200;
+    let mut header = header(family, false, PROTOCOL, rng);
+    let options = options && payload <= LONGEST_WITH_OPTIONS && rng.next_u32().is_multiple_of(4);
+    let field = match (family, options) {
+        (Family::V4, false) => 9,
+        (Family::V4, true) => {
+            // Router alert (RFC 2113), a record of the route (RFC 791), the end of the list.
+            header.extend([0x94, 4, 0, 0, 7, 7, 4, 0, 0, 0, 0, 0]);
+            header[0] = 0x45 + 3;
+            9
+        }
+        (Family::V6, false) => 6,
+        (Family::V6, true) => {
+            // Hop-by-hop: router alert (RFC 2711), and one for experiments that may change.
+            header.extend([PROTOCOL, 1, 5, 2, 0, 0, 0x3E, 8]);
+            header.extend(bytes(rng, 8));
+            header[6] = 0;
+            40
+        }
     };
     let payload = bytes(rng, payload);
     Packet::new(family, &header, field, &payload)

@@ -1,10 +1,10 @@
 //! The oracle: `tests/reference/matrix/oracle.py`, a process that seals and opens packets. It
-//! lives as long as the test, and answers a line of JSON with another.
+//! lives as long as the test, and answers a line of JSON, with bytes behind it, with another.
 
 use std::{
     env,
     ffi::OsString,
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Read, Write},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
@@ -21,22 +21,6 @@ pub enum By {
     Rfc,
 }
 
-/// Bytes that are hexadecimal in JSON.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Hex(pub Vec<u8>);
-
-impl Serialize for Hex {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        hex::serialize(&self.0, serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Hex {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        hex::deserialize(deserializer).map(Self)
-    }
-}
-
 /// One ESP or AH header.
 #[derive(Clone, Debug, Serialize)]
 pub struct Header {
@@ -44,12 +28,12 @@ pub struct Header {
     pub protocol: &'static str,
     /// The member of that name in `sas.json`.
     pub parameters: serde_json::Value,
-    /// The IP header of tunnel mode.
+    /// The IP header of tunnel mode, in hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tunnel: Option<Hex>,
-    /// The header of UDP encapsulation.
+    pub tunnel: Option<String>,
+    /// The header of UDP encapsulation, in hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub udp: Option<Hex>,
+    pub udp: Option<String>,
 }
 
 /// What is done for one header of a packet.
@@ -58,7 +42,8 @@ pub struct Step {
     /// All 64 bits, or 32.
     pub sequence: u64,
     /// The IV.
-    pub iv: Hex,
+    #[serde(serialize_with = "length")]
+    pub iv: Vec<u8>,
     /// A byte of the packet after this step, and the bits to be changed in it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flip: Option<(usize, u8)>,
@@ -68,7 +53,8 @@ pub struct Step {
 #[derive(Clone, Debug, Serialize)]
 pub struct Seal {
     /// The plain packet.
-    pub packet: Hex,
+    #[serde(serialize_with = "length")]
+    pub packet: Vec<u8>,
     /// A step for each header.
     pub steps: Vec<Step>,
 }
@@ -77,9 +63,16 @@ pub struct Seal {
 #[derive(Clone, Debug, Serialize)]
 pub struct Open {
     /// The packet as it was on the wire.
-    pub packet: Hex,
+    #[serde(serialize_with = "length")]
+    pub packet: Vec<u8>,
     /// High half of the sequence number of each header, from the inside.
     pub high: Vec<u32>,
+}
+
+/// The bytes themselves come behind the line.
+#[expect(clippy::ptr_arg, reason = "the signature is serde's")]
+fn length<S: Serializer>(bytes: &Vec<u8>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(bytes.len() as u64)
 }
 
 #[derive(Serialize)]
@@ -88,12 +81,13 @@ struct Request<'a> {
     headers: &'a [Header],
     seal: &'a [Seal],
     open: &'a [Open],
+    bytes: usize,
 }
 
 #[derive(Deserialize)]
 struct Answer {
-    sealed: Vec<Vec<Hex>>,
-    opened: Vec<Option<Hex>>,
+    sealed: Vec<Vec<usize>>,
+    opened: Vec<Option<usize>>,
     why: Vec<Option<String>>,
 }
 
@@ -127,17 +121,43 @@ impl Oracle {
         })
     }
 
-    fn ask(&mut self, request: &Request<'_>) -> Result<Answer> {
+    fn ask(&mut self, by: By, headers: &[Header], seal: &[Seal], open: &[Open]) -> Result<Answer> {
         const SAYS: &str = "the oracle has stopped; what it said is above";
         let input = self.input.as_mut().context("the oracle was stopped")?;
-        let mut line = serde_json::to_vec(request)?;
-        line.push(b'\n');
-        input.write_all(&line).context(SAYS)?;
+        let mut data = Vec::new();
+        for Seal { packet, steps } in seal {
+            data.extend_from_slice(packet);
+            steps
+                .iter()
+                .for_each(|step| data.extend_from_slice(&step.iv));
+        }
+        open.iter()
+            .for_each(|one| data.extend_from_slice(&one.packet));
+        let bytes = data.len();
+        let mut message = serde_json::to_vec(&Request {
+            by,
+            headers,
+            seal,
+            open,
+            bytes,
+        })?;
+        message.push(b'\n');
+        message.append(&mut data);
+        input.write_all(&message).context(SAYS)?;
         input.flush().context(SAYS)?;
         let mut line = String::new();
         self.output.read_line(&mut line)?;
         ensure!(!line.is_empty(), SAYS);
-        Ok(serde_json::from_str(&line)?)
+        let answer: Answer = serde_json::from_str(&line)?;
+        ensure!(answer.sealed.len() == seal.len(), "packets are missing");
+        ensure!(answer.opened.len() == open.len(), "packets are missing");
+        Ok(answer)
+    }
+
+    fn read(&mut self, count: usize) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; count];
+        self.output.read_exact(&mut bytes)?;
+        Ok(bytes)
     }
 
     /// Seals packets: each as it is after each header.
@@ -145,16 +165,9 @@ impl Oracle {
     /// # Errors
     /// When the oracle cannot do it.
     pub fn seal(&mut self, by: By, headers: &[Header], seal: &[Seal]) -> Result<Vec<Vec<Vec<u8>>>> {
-        let open = &[];
-        let answer = self.ask(&Request {
-            by,
-            headers,
-            seal,
-            open,
-        })?;
-        ensure!(answer.sealed.len() == seal.len(), "packets are missing");
-        let bytes = |packets: Vec<Hex>| packets.into_iter().map(|hex| hex.0).collect();
-        Ok(answer.sealed.into_iter().map(bytes).collect())
+        let answer = self.ask(by, headers, seal, &[])?;
+        let mut read = |lengths: Vec<usize>| lengths.into_iter().map(|n| self.read(n)).collect();
+        answer.sealed.into_iter().map(&mut read).collect()
     }
 
     /// Opens packets: what was in each, or why it cannot be opened.
@@ -167,20 +180,14 @@ impl Oracle {
         headers: &[Header],
         open: &[Open],
     ) -> Result<Vec<Result<Vec<u8>, String>>> {
-        let seal = &[];
-        let answer = self.ask(&Request {
-            by,
-            headers,
-            seal,
-            open,
-        })?;
-        ensure!(answer.opened.len() == open.len(), "packets are missing");
+        let answer = self.ask(by, headers, &[], open)?;
         let results = answer.opened.into_iter().zip(answer.why);
-        let result = |(opened, why): (Option<Hex>, Option<String>)| match opened {
-            Some(hex) => Ok(hex.0),
-            None => Err(why.unwrap_or_default()),
-        };
-        Ok(results.map(result).collect())
+        results
+            .map(|(opened, why)| match opened {
+                Some(length) => self.read(length).map(Ok),
+                None => Ok(Err(why.unwrap_or_default())),
+            })
+            .collect()
     }
 }
 

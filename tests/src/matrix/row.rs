@@ -144,10 +144,22 @@ pub struct Portion {
     pub protection: Protection,
     /// The IP version of the outer header in tunnel mode; `None` for transport mode.
     pub tunnel: Option<Family>,
-    /// There is a UDP header in front of its ESP.
-    pub udp: bool,
+    /// `UdpEspEncapsulation` of its SA: it names the subtype of the whole packet.
+    pub udp_esp: UdpEsp,
     /// Extended sequence numbers, of ESP and of AH.
     pub esn: Esn,
+}
+
+impl Portion {
+    /// Whether there is a UDP header in front of its ESP.
+    pub fn has_udp(&self) -> bool {
+        match self.udp_esp {
+            UdpEsp::None => false,
+            UdpEsp::Transport | UdpEsp::Tunnel => true,
+            UdpEsp::TransportOverUdpTunnel => self.tunnel.is_some(),
+            UdpEsp::UdpTransportOverTunnel => self.tunnel.is_none(),
+        }
+    }
 }
 
 /// Which headers of an SA have extended sequence numbers. Each of a bundle has its own
@@ -174,8 +186,6 @@ pub struct Row {
     pub family: Family,
     /// The SAs, from the inside: one, or one of transport mode and one of tunnel mode.
     pub portions: Vec<Portion>,
-    /// `UdpEspEncapsulation` of its SAs.
-    pub udp_esp: UdpEsp,
 }
 
 impl Row {
@@ -203,7 +213,7 @@ impl fmt::Display for Row {
         write!(f, "{}", self.family)?;
         for portion in &self.portions {
             write!(f, " in {}", portion.protection)?;
-            if portion.udp {
+            if portion.has_udp() {
                 f.write_str(" in UDP")?;
             }
             let esn = [

@@ -29,6 +29,11 @@ impl Advertised {
         Self { caps }
     }
 
+    /// Whether packets may have IPv4 options and IPv6 extension headers.
+    pub fn has_options(&self) -> bool {
+        self.caps.IPv4Options != 0 && self.caps.IPv6NonIPsecExtensionHeaders != 0
+    }
+
     fn families(&self) -> Vec<Family> {
         let six = self.caps.IPv6Supported != 0;
         let each = Family::ALL.into_iter();
@@ -171,10 +176,9 @@ impl Advertised {
                             portions: vec![Portion {
                                 protection: *protection,
                                 tunnel: *tunnel,
-                                udp: udp_esp != UdpEsp::None,
+                                udp_esp,
                                 esn,
                             }],
-                            udp_esp,
                         });
                     }
                 }
@@ -206,10 +210,10 @@ impl Advertised {
                 for family in self.families() {
                     for tunnel in self.families() {
                         for esn in self.esn() {
-                            let portion = |protection, tunnel, udp, esn| Portion {
+                            let portion = |protection: Protection, tunnel, esn| Portion {
                                 protection,
                                 tunnel,
-                                udp,
+                                udp_esp: subtype(protection, *within, udp_esp),
                                 esn: Esn::both(esn),
                             };
                             // The two SAs have ESN or not in all four ways: the inner one changes
@@ -218,20 +222,9 @@ impl Advertised {
                             rows.push(Row {
                                 family,
                                 portions: vec![
-                                    portion(
-                                        *within,
-                                        None,
-                                        udp_esp == UdpEsp::UdpTransportOverTunnel,
-                                        inner_esn,
-                                    ),
-                                    portion(
-                                        *around,
-                                        Some(tunnel),
-                                        udp_esp == UdpEsp::TransportOverUdpTunnel,
-                                        esn,
-                                    ),
+                                    portion(*within, None, inner_esn),
+                                    portion(*around, Some(tunnel), esn),
                                 ],
-                                udp_esp,
                             });
                         }
                     }
@@ -277,5 +270,15 @@ impl Advertised {
         ]
         .map(|(name, rows)| Group { name, rows })
         .into()
+    }
+}
+
+/// What an SA of a packet of this subtype is told. An SA with AH has no UDP-ESP (NumExtHdrs of
+/// IPSEC_OFFLOAD_V2_ADD_SA), and around a packet without ESP the tunnel is of the subtype for that.
+fn subtype(of: Protection, within: Protection, packet: UdpEsp) -> UdpEsp {
+    match packet {
+        _ if of.ah.is_some() => UdpEsp::None,
+        UdpEsp::TransportOverUdpTunnel if within.esp.is_none() => UdpEsp::Tunnel,
+        subtype => subtype,
     }
 }

@@ -1,6 +1,6 @@
 //! Packets that the driver sealed, opened by the oracle.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, ops::Range};
 
 use anyhow::{Context, Result, bail, ensure};
 use ndis_sim::ndis::SendNbl;
@@ -18,7 +18,7 @@ use super::{
     framing::{Framed, ROOM},
     keys::Keyed,
     oracle::{By, Open},
-    row::Row,
+    row::{Family, Row},
     sizes::Layout,
 };
 
@@ -55,7 +55,8 @@ impl Run<'_> {
         }
         let all: Vec<_> = (0..cases.len()).collect();
         self.check_opened(By::Rfc, keyed, &cases, &opens, &all)?;
-        let chosen = self.for_scapy(first, cases.len());
+        let mut chosen = self.for_scapy(first, cases.len());
+        chosen.retain(|&at| scapy_opens(self.row, &cases[at]));
         self.check_opened(By::Scapy, keyed, &cases, &opens, &chosen)?;
         self.tally.sent += cases.len();
         self.tally.by_rfc += cases.len();
@@ -84,6 +85,16 @@ impl Run<'_> {
         }
         Ok(())
     }
+}
+
+/// Behind IPv6 extension headers scapy takes what it has decrypted of ESP in transport mode for
+/// the first of them, and fails if it cannot be that.
+fn scapy_opens(row: &Row, case: &Case) -> bool {
+    let extension = case.plain.family == Family::V6 && case.plain.point > Family::V6.header_len();
+    let [innermost, ..] = &row.portions[..] else {
+        return true;
+    };
+    !extension || innermost.tunnel.is_some() || innermost.protection.esp.is_none()
 }
 
 /// The out-of-band words of TCP/IP. Of two portions it describes one or the other; the handle of
@@ -137,11 +148,16 @@ fn check_wire<'f>(
 ) -> Result<&'f [u8]> {
     let framed = case.last();
     let packet = packet_of(frame, framed.packet.bytes.len())?;
-    let mut computed = vec![false; packet.len()];
+    let mut known = [packet.to_vec(), framed.packet.bytes.clone()];
+    let mut computed = |range: &Range<usize>| {
+        for bytes in &mut known {
+            bytes[range.clone()].fill(0);
+        }
+    };
     let mut visible = true;
     for (at, place) in framed.places.iter().enumerate().rev() {
-        computed[place.iv.clone()].fill(true);
-        computed[place.icv.clone()].fill(true);
+        computed(&place.iv);
+        computed(&place.icv);
         if visible {
             ensure!(
                 place.icv.is_empty() || !packet[place.icv.clone()].iter().all(|&b| b == ROOM),
@@ -162,15 +178,10 @@ fn check_wire<'f>(
             }
         }
         if keyed.encrypted[at] {
-            computed[place.body.clone()].fill(true);
+            computed(&place.body);
             visible = false;
         }
     }
-    let changed = (0..packet.len())
-        .find(|&byte| !computed[byte] && packet[byte] != framed.packet.bytes[byte]);
-    ensure!(
-        changed.is_none(),
-        "byte {changed:?} of the packet was changed"
-    );
+    ensure!(known[0] == known[1], "more of the packet was changed");
     Ok(packet)
 }
