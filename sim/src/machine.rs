@@ -15,7 +15,7 @@ use crate::{
     clock::Clock,
     driver::Images,
     exports::{Export, Registry},
-    gate::{self, Thunks},
+    gate::{self, Stacks, Thunks},
     guarded::GuardedBuf,
     history::{Histories, Object},
     inject::Faults,
@@ -170,6 +170,7 @@ impl Builder {
             faults: Faults::default(),
             histories: Histories::new(self.settings.history),
             kernel: ntos::State::new(&self.settings),
+            stacks: Arc::default(),
             wdf: wdf::State::default(),
             ndis: crate::ndis::State::default(),
             settings: self.settings,
@@ -193,6 +194,7 @@ pub struct Machine {
     faults: Faults,
     histories: Histories,
     kernel: ntos::State,
+    stacks: Arc<Stacks>,
     wdf: wdf::State,
     ndis: crate::ndis::State,
     settings: Settings,
@@ -331,6 +333,16 @@ impl Machine {
     #[must_use]
     pub fn kernel(&self) -> &ntos::State {
         &self.kernel
+    }
+
+    pub(crate) fn stacks(&self) -> Arc<Stacks> {
+        Arc::clone(&self.stacks)
+    }
+
+    /// Shows what driver code has left on each kernel stack, for tests of what stays behind. To be
+    /// called when nothing runs: after [`Machine::settle`].
+    pub fn for_each_kernel_stack(&self, look: impl FnMut(&[u8])) {
+        self.stacks.for_each(look);
     }
 
     /// State of KMDF.

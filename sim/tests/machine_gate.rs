@@ -439,6 +439,29 @@ fn stack_use_is_measured_and_limited() {
 }
 
 #[test]
+fn what_was_left_on_the_stack_can_be_looked_at() {
+    /// Leaves rcx below the stack pointer.
+    #[unsafe(naked)]
+    extern "efiapi" fn leave(_secret: u64) {
+        naked_asm!("push rcx", "pop rax", "ret")
+    }
+    const SECRET: u64 = 0x1F2E_3D4C_5B6A_7988;
+    let m = machine();
+    let found = || {
+        let mut found = 0;
+        m.for_each_kernel_stack(|stack| {
+            let secret = SECRET.to_le_bytes();
+            found += stack.windows(8).filter(|bytes| **bytes == secret).count();
+        });
+        found
+    };
+    assert_eq!(found(), 0);
+    drive(&m, Irql::PASSIVE, leave as *const (), &[SECRET]).unwrap();
+    m.settle().unwrap();
+    assert_eq!(found(), 1);
+}
+
+#[test]
 fn a_callback_that_never_returns_is_a_hang() {
     #[unsafe(naked)]
     extern "efiapi" fn forever() {

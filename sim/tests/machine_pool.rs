@@ -32,6 +32,41 @@ fn pool_is_zeroed_aligned_and_counted() {
 }
 
 #[test]
+fn what_was_in_the_pool_can_be_looked_at() {
+    let m = machine();
+    let seen = |freed: bool| {
+        let mut seen = Vec::new();
+        m.kernel().pool.for_each_block(|block| {
+            assert_eq!(block.tag, TAG as u32);
+            if block.freed == freed {
+                seen.push(block.bytes.to_vec());
+            }
+        });
+        seen
+    };
+    let allocate = |byte: u8| {
+        let p = call(&m, Irql::PASSIVE, "ExAllocatePool2", &[NON_PAGED, 24, TAG]).unwrap();
+        // SAFETY: the block was just allocated with that length.
+        unsafe { std::ptr::write_bytes(p as *mut u8, byte, 24) };
+        p
+    };
+    let free = |p| call(&m, Irql::PASSIVE, "ExFreePoolWithTag", &[p, TAG]).unwrap();
+    // Not kept before it is asked for.
+    free(allocate(1));
+    assert!(seen(false).is_empty() && seen(true).is_empty());
+    m.kernel().pool.keep_freed();
+    let first = allocate(2);
+    let second = allocate(3);
+    free(first);
+    assert_eq!(seen(false), [vec![3; 24]]);
+    assert_eq!(seen(true), [vec![2; 24]]);
+    free(second);
+    assert_eq!(seen(true), [vec![2; 24], vec![3; 24]]);
+    m.kernel().pool.keep_freed();
+    assert!(seen(true).is_empty());
+}
+
+#[test]
 fn pool_rules_are_checked() {
     let rule = rules::POOL_TAG;
     call_stopped(Irql::PASSIVE, "ExAllocatePool2", &[NON_PAGED, 8, 0], rule);

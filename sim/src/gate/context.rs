@@ -113,7 +113,11 @@ impl Context {
         } else {
             0
         };
-        let (stack, saved, canaries) = (KernelStack::new(), Area::new(), xstate::canaries());
+        let (stack, saved, canaries) = (
+            KernelStack::new(machine.stacks()),
+            Area::new(),
+            xstate::canaries(),
+        );
         let context = Box::new(Self {
             asm: AsmState {
                 host_rsp: Cell::new(0),

@@ -17,6 +17,7 @@ mod unwind;
 mod xstate;
 
 pub(crate) use context::{Context, HeldLock};
+pub(crate) use stack::Stacks;
 pub(crate) use thunk::Thunks;
 pub(crate) use trap::install as install_trap_handler;
 pub use xstate::{XSTATE_AVX, XSTATE_AVX512, XSTATE_LEGACY, enabled_features};

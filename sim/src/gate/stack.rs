@@ -1,6 +1,8 @@
 //! The kernel stack of a thread, with a guard page and paint to measure use.
 
-use std::{cell::Cell, ptr};
+use std::{cell::Cell, ptr, slice, sync::Arc};
+
+use parking_lot::Mutex;
 
 /// Size and alignment of a kernel stack's address range. Far more than Windows'
 /// 24 KiB, so that a driver which needs too much is measured, not crashed.
@@ -14,15 +16,34 @@ const HEADROOM: usize = 256;
 /// larger frame is probed by `__chkstk`.
 const CLEAN: usize = 2 * PAGE;
 
+/// The kernel stacks of a machine.
+#[derive(Default)]
+pub(crate) struct Stacks(Mutex<Vec<usize>>);
+
+impl Stacks {
+    /// Shows what driver code has left on each of them. No driver code may run meanwhile.
+    pub(crate) fn for_each(&self, mut look: impl FnMut(&[u8])) {
+        for base in self.0.lock().iter() {
+            let bottom = base + 2 * PAGE;
+            // SAFETY: above its guard page a stack is mapped, and stays so as long as it is in the
+            // list; nobody runs on it, by the caller's promise.
+            look(unsafe {
+                slice::from_raw_parts(bottom as *const u8, STACK_SIZE - HEADROOM - 2 * PAGE)
+            });
+        }
+    }
+}
+
 pub(super) struct KernelStack {
     base: usize,
     /// Lowest address known to have been used.
     low: Cell<usize>,
+    all: Arc<Stacks>,
 }
 
 impl KernelStack {
     /// Maps a stack; its first word is `owner`, then comes a guard page.
-    pub(super) fn new() -> Self {
+    pub(super) fn new(all: Arc<Stacks>) -> Self {
         // SAFETY: a fresh anonymous mapping, of which the surplus for alignment
         // is unmapped again; nothing else refers to it.
         let base = unsafe {
@@ -48,12 +69,14 @@ impl KernelStack {
         let stack = Self {
             base,
             low: Cell::new(base + STACK_SIZE),
+            all,
         };
         // SAFETY: the range is mapped, writable and not in use.
         unsafe {
             let words = (STACK_SIZE - HEADROOM - 2 * PAGE) / 8;
-            std::slice::from_raw_parts_mut(stack.bottom() as *mut u64, words).fill(PAINT);
+            slice::from_raw_parts_mut(stack.bottom() as *mut u64, words).fill(PAINT);
         }
+        stack.all.0.lock().push(base);
         stack
     }
 
@@ -105,6 +128,7 @@ impl KernelStack {
 
 impl Drop for KernelStack {
     fn drop(&mut self) {
+        self.all.0.lock().retain(|base| *base != self.base);
         // SAFETY: the owner's thread has ended its use of it.
         unsafe { libc::munmap(self.base as *mut _, STACK_SIZE) };
     }

@@ -4,6 +4,8 @@
 //! a while, so that late writes are seen. As special pool, a block ends at an
 //! inaccessible page and becomes inaccessible when it is freed.
 
+mod contents;
+
 use std::{
     alloc::{self, Layout},
     collections::{BTreeMap, HashMap, VecDeque},
@@ -53,6 +55,9 @@ const KNOWN: u64 = POOL_FLAG_USE_QUOTA
     | POOL_FLAG_PAGED;
 const REQUIRED_HALF: u64 = 0xFFFF_FFFF;
 
+use contents::Kept;
+pub use contents::PoolBlock;
+
 /// A machine's pool.
 pub struct Pool {
     special: bool,
@@ -66,6 +71,8 @@ struct PoolState {
     order: VecDeque<usize>,
     quarantined: usize,
     allocations: u64,
+    /// What was in freed blocks, while it is kept.
+    kept: Option<Vec<Kept>>,
 }
 
 /// The memory of one allocation.
@@ -296,6 +303,9 @@ impl Pool {
         let Some(block) = state.live.remove(&address) else {
             return Err(FreeError::Unknown);
         };
+        if let Some(kept) = &mut state.kept {
+            kept.push(Kept::of(&block));
+        }
         block.make_freed();
         state.quarantined += block.len;
         state.order.push_back(address);
@@ -396,7 +406,12 @@ impl Pool {
             })
             .collect();
         findings.extend(damage.map(|message| Finding::new(rules::POOL_CORRUPTION, message)));
-        let state = std::mem::take(&mut *self.state.lock());
+        let mut state = self.state.lock();
+        let kept = state.kept.take();
+        *state = PoolState {
+            kept,
+            ..PoolState::default()
+        };
         drop(state);
         findings
     }
