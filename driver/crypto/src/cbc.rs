@@ -2,13 +2,14 @@
 //! predict.
 //!
 //! ```text
-//!   IV key:  E(key, FF..FF 01) | E(key, FF..FF 02) | ..   cut to the key's length
+//!   block n: FF..FF, with the use (64 bits) xored into its start and n into its end
+//!   IV key:  E(key, block 1) | E(key, block 2) | ..   cut to the key's length
 //!   IV:      E(IV key, 0..0 | 64-bit number)
 //! ```
 //!
 //! The cipher is a permutation, so that different numbers have different IVs; and without
 //! the IV key they are as good as random, as CBC wants them (SP 800-38A appendix C; RFC 3602
-//! section 3).
+//! section 3). A key that is set up again, for another use, has other IVs for the same numbers.
 
 use aes::cipher::{
     Array, Block, BlockModeDecrypt, BlockModeEncrypt, InnerIvInit, Key, KeyInit, typenum::Unsigned,
@@ -36,19 +37,22 @@ impl<C: CbcCipher> Cbc<C> {
     /// Length of a block, and of an IV, in bytes.
     pub const BLOCK_BYTES: usize = <C::BlockSize as Unsigned>::USIZE;
 
-    /// Sets the key up.
+    /// Sets the key up. Each `use_number` has IVs of its own.
     ///
     /// # Errors
     /// [`InvalidKeyLength`] unless `key` has [`Self::KEY_BYTES`] bytes.
-    pub fn new(_simd: &Simd, key: &[u8]) -> Result<Self, InvalidKeyLength> {
+    pub fn new(_simd: &Simd, key: &[u8], use_number: u64) -> Result<Self, InvalidKeyLength> {
         let cipher = C::new_from_slice(key).map_err(|_| InvalidKeyLength)?;
         let inverse = C::Inverse::new_from_slice(key).map_err(|_| InvalidKeyLength)?;
         let mut iv_key = Key::<C>::default();
-        for (number, part) in (1..).zip(iv_key.chunks_mut(Self::BLOCK_BYTES)) {
+        for (number, part) in (1u8..).zip(iv_key.chunks_mut(Self::BLOCK_BYTES)) {
             let mut block = Block::<C>::default();
             block.fill(0xFF);
+            for (byte, mark) in block.iter_mut().zip(use_number.to_le_bytes()) {
+                *byte ^= mark;
+            }
             if let Some(last) = block.last_mut() {
-                *last = number;
+                *last ^= number;
             }
             cipher.encrypt_block(&mut block);
             for (to, from) in part.iter_mut().zip(&block) {

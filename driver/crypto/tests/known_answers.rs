@@ -24,7 +24,7 @@ fn vectors(name: &str) -> String {
 
 fn check_cbc<C: CbcCipher>(key: &[u8], iv: &[u8], plaintext: &[u8], ciphertext: &[u8]) {
     let simd = simd();
-    let cbc = Cbc::<C>::new(&simd, key).unwrap();
+    let cbc = Cbc::<C>::new(&simd, key, 0).unwrap();
     let mut message = plaintext.to_vec();
     cbc.encrypt_in_place(&simd, iv, &mut message).unwrap();
     assert_eq!(message, ciphertext);
@@ -109,7 +109,7 @@ fn wycheproof_aes_cbc() {
 #[test]
 fn every_count_of_blocks() {
     let simd = simd();
-    let cbc = Cbc::<Aes256>::new(&simd, &[7; 32]).unwrap();
+    let cbc = Cbc::<Aes256>::new(&simd, &[7; 32], 0).unwrap();
     let iv = [3; 16];
     for blocks in 0..140 {
         let plaintext: Vec<u8> = (0..blocks * 16).map(|i| (i * 11) as u8).collect();
@@ -132,7 +132,7 @@ fn every_count_of_blocks() {
 fn cbc_takes_whole_blocks_only() {
     fn check<C: CbcCipher>() {
         let simd = simd();
-        let cbc = Cbc::<C>::new(&simd, &vec![1; Cbc::<C>::KEY_BYTES]).unwrap();
+        let cbc = Cbc::<C>::new(&simd, &vec![1; Cbc::<C>::KEY_BYTES], 0).unwrap();
         let block = Cbc::<C>::BLOCK_BYTES;
         for length in 0..40 {
             let mut message = vec![5; length];
@@ -150,7 +150,7 @@ fn cbc_takes_whole_blocks_only() {
             let refused = cbc.encrypt_in_place(&simd, &iv, &mut []).is_err();
             assert_eq!(refused, length != block);
             assert_eq!(
-                Cbc::<C>::new(&simd, &vec![1; length]).is_ok(),
+                Cbc::<C>::new(&simd, &vec![1; length], 0).is_ok(),
                 length == Cbc::<C>::KEY_BYTES
             );
         }
@@ -162,7 +162,7 @@ fn cbc_takes_whole_blocks_only() {
     check::<TripleDes>();
 }
 
-/// Different numbers, different IVs; another key, other IVs; and what is decrypted with the
+/// Different numbers, different IVs; another key or another use of it, other IVs; and what is decrypted with the
 /// traffic key is not the number, so that the traffic key did not make it.
 #[test]
 fn ivs_are_fresh_and_of_their_own_key() {
@@ -172,10 +172,11 @@ fn ivs_are_fresh_and_of_their_own_key() {
         let key: Vec<u8> = (0..Cbc::<C>::KEY_BYTES)
             .map(|i| i as u8 * 2 + key)
             .collect();
-        let cbc = Cbc::<C>::new(&simd, &key).unwrap();
+        let cbc = Cbc::<C>::new(&simd, &key, 7).unwrap();
+        let again = Cbc::<C>::new(&simd, &key, 8).unwrap();
         let mut other = key.clone();
         other[0] ^= 0x80;
-        let other = Cbc::<C>::new(&simd, &other).unwrap();
+        let other = Cbc::<C>::new(&simd, &other, 7).unwrap();
         let mut seen = HashSet::new();
         for number in (0..2000).chain([u64::MAX, 1 << 32, 1 << 63]) {
             let mut iv = vec![0; block];
@@ -184,6 +185,8 @@ fn ivs_are_fresh_and_of_their_own_key() {
             other.write_iv(&simd, number, &mut others).unwrap();
             assert_ne!(iv, others);
             assert!(seen.insert(iv.clone()));
+            again.write_iv(&simd, number, &mut others).unwrap();
+            assert!(seen.insert(others));
             cbc.decrypt_in_place(&simd, &vec![0; block], &mut iv)
                 .unwrap();
             assert_ne!(iv[block - 8..], number.to_be_bytes());

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     adapter::{Adapter, state::Reason},
+    ethernet::Family,
     offload::report::udp_esp_bit,
     simd::with_simd,
 };
@@ -232,7 +233,16 @@ fn offload(
     };
     // What was switched off is not offloaded: "the NIC configuration changes and excludes a
     // particular algorithm".
-    let setting = adapter.offload.current().settings.ipsec;
+    let current = adapter.offload.current();
+    let family = if add.flags & IPSEC_OFFLOAD_V2_IPv6 != 0 {
+        Family::V6
+    } else {
+        Family::V4
+    };
+    if !current.sends(family) {
+        return Err(NDIS_STATUS_NOT_SUPPORTED);
+    }
+    let setting = current.settings.ipsec;
     for association in associations {
         let enabled = match association.operation {
             Operation::Ah => setting.ah,

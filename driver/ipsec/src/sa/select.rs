@@ -30,6 +30,7 @@ pub(crate) fn build(
     simd: &Simd,
     params: &SaParams<'_>,
     legacy_algorithms: bool,
+    use_number: u64,
 ) -> Result<Sa, AddError> {
     // ESP, then AH over the result, is the only documented combination.
     let (esp, ah) = match params.associations {
@@ -53,7 +54,8 @@ pub(crate) fn build(
         encapsulation,
         esp: esp
             .map(|esp| {
-                let transform = esp_transform(simd, esp, ah.is_some(), legacy_algorithms)?;
+                let transform =
+                    esp_transform(simd, esp, ah.is_some(), legacy_algorithms, use_number)?;
                 Ok(associated(esp, transform))
             })
             .transpose()?,
@@ -141,6 +143,7 @@ fn esp_transform(
     association: &SecurityAssociation<'_>,
     within_ah: bool,
     legacy_algorithms: bool,
+    use_number: u64,
 ) -> Result<Box<dyn EspTransform>, AddError> {
     // An association "can have an authentication algorithm, an encryption algorithm, or both"
     // (page of IPSEC_OFFLOAD_V2_SECURITY_ASSOCIATION): no cipher is null encryption.
@@ -166,13 +169,14 @@ fn esp_transform(
         Some(authentication) => authentication,
         None if !within_ah => return Err(AddError::InvalidParameter),
         None if legacy && !legacy_algorithms => return Err(AddError::NotSupported),
-        None => return encryption_only(simd, &encryption),
+        None => return encryption_only(simd, &encryption, use_number),
     };
     let keys = Keys {
         simd,
         encryption: encryption.key,
         authentication: &authentication,
         legacy_algorithms,
+        use_number,
     };
     match identifier {
         _ if legacy && !legacy_algorithms => Err(AddError::NotSupported),
@@ -189,17 +193,23 @@ fn esp_transform(
 fn encryption_only(
     simd: &Simd,
     encryption: &Algorithm<'_, EncryptionAlgorithm>,
+    use_number: u64,
 ) -> Result<Box<dyn EspTransform>, AddError> {
-    fn cbc<C: CbcCipher>(simd: &Simd, key: &[u8]) -> Result<Box<dyn EspTransform>, AddError> {
-        let cipher = Cbc::<C>::new(simd, key).map_err(|_| AddError::InvalidParameter)?;
+    fn cbc<C: CbcCipher>(
+        simd: &Simd,
+        key: &[u8],
+        use_number: u64,
+    ) -> Result<Box<dyn EspTransform>, AddError> {
+        let cipher =
+            Cbc::<C>::new(simd, key, use_number).map_err(|_| AddError::InvalidParameter)?;
         boxed(EncryptionOnly(cipher)).map_err(|_| AddError::Resources)
     }
     match encryption.identifier {
-        EncryptionAlgorithm::DesCbc => cbc::<Des>(simd, encryption.key),
-        EncryptionAlgorithm::TripleDesCbc => cbc::<TripleDes>(simd, encryption.key),
-        EncryptionAlgorithm::AesCbc128 => cbc::<Aes128>(simd, encryption.key),
-        EncryptionAlgorithm::AesCbc192 => cbc::<Aes192>(simd, encryption.key),
-        EncryptionAlgorithm::AesCbc256 => cbc::<Aes256>(simd, encryption.key),
+        EncryptionAlgorithm::DesCbc => cbc::<Des>(simd, encryption.key, use_number),
+        EncryptionAlgorithm::TripleDesCbc => cbc::<TripleDes>(simd, encryption.key, use_number),
+        EncryptionAlgorithm::AesCbc128 => cbc::<Aes128>(simd, encryption.key, use_number),
+        EncryptionAlgorithm::AesCbc192 => cbc::<Aes192>(simd, encryption.key, use_number),
+        EncryptionAlgorithm::AesCbc256 => cbc::<Aes256>(simd, encryption.key, use_number),
         _ if encryption.key.is_empty() => {
             boxed(EncryptionOnly(Null)).map_err(|_| AddError::Resources)
         }
@@ -224,12 +234,15 @@ struct Keys<'a> {
     encryption: &'a [u8],
     authentication: &'a Algorithm<'a, AuthenticationAlgorithm>,
     legacy_algorithms: bool,
+    use_number: u64,
 }
 
 impl Keys<'_> {
     fn cbc<C: CbcCipher>(&self) -> Result<Box<dyn EspTransform>, AddError> {
-        let cipher =
-            || Cbc::<C>::new(self.simd, self.encryption).map_err(|_| AddError::InvalidParameter);
+        let cipher = || {
+            Cbc::<C>::new(self.simd, self.encryption, self.use_number)
+                .map_err(|_| AddError::InvalidParameter)
+        };
         match self.authentication.identifier {
             // AES-GMAC in ESP is a transform of its own, with null encryption (RFC 4543
             // section 6).
