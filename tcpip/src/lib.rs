@@ -15,6 +15,7 @@
 //! | [`offload`] | the buffers of the direct OIDs, out-of-band words |
 //! | [`lab`], [`split`], [`recorder`] | machine, adapters, memory of frames, what comes back |
 //! | [`verify`], [`compare`] | what must be true of a packet that went through |
+//! | [`iv`] | no IV twice |
 //! | [`run`], [`send`], [`receive`], [`throughput`] | the scenarios |
 //! | [`wireshark`] | what Wireshark needs to decrypt the wire |
 
@@ -22,6 +23,7 @@ pub mod algorithm;
 pub mod capture;
 pub mod compare;
 pub mod framing;
+pub mod iv;
 pub mod lab;
 pub mod offload;
 pub mod outbound;

@@ -16,6 +16,7 @@ use crate::{
     algorithm::Suite,
     capture::{Capture, Packet},
     compare::describe,
+    iv::IvWatch,
     lab::{Lab, LabOptions, PATIENCE, net_buffer_list},
     offload::Way,
     outbound::Sender,
@@ -133,6 +134,7 @@ pub fn run(options: &RunOptions, progress: &ProgressBar) -> Result<Outcome> {
     let outbound = a.offload(&file.sas, Way::Outbound)?;
     let inbound = b.offload(&file.sas, Way::Inbound)?;
 
+    let mut ivs = IvWatch::default();
     let mut wire = input.like();
     let mut received = Vec::new();
     let mut outcome = Outcome::default();
@@ -178,6 +180,9 @@ pub fn run(options: &RunOptions, progress: &ProgressBar) -> Result<Outcome> {
                     .extend(seen.map(|seen| Packet::new(packet.timestamp, seen.frame.clone())));
                 let seen = seen.context("it never was on the wire")?;
                 check_wire(outgoing, seen, &file.sas).context("on the wire")?;
+                if outgoing.protection.is_ok() {
+                    ivs.note(&seen.frame, &file.sas)?;
+                }
                 outcome.encrypted += is_protected;
                 let seen = indicated.context("it did not come up")?;
                 let checked = check_received(outgoing, seen, &file.sas, &packet.frame);

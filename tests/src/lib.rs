@@ -15,9 +15,13 @@ use tcpip::{
 };
 
 pub mod adapter;
+pub mod associations;
+pub mod bench;
+pub mod framed;
 pub mod matrix;
 pub mod packets;
 pub mod reference;
+pub mod secrets;
 pub mod switch;
 
 /// The workspace.
