@@ -3,7 +3,7 @@
 mod machine_support;
 
 use machine_support::*;
-use ndis_sim::{Irql, Machine, report::rules};
+use ndis_sim::{Irql, Machine, ndis::rules as ndis_rules, report::rules};
 
 const NON_PAGED: u64 = 0x40;
 const PAGED: u64 = 0x100;
@@ -178,4 +178,79 @@ fn late_writes_are_seen() {
     // SAFETY: the block is in quarantine, so still mapped.
     unsafe { (p as *mut u8).write(1) };
     assert!(m.kernel().pool.damage().unwrap().contains("freed block"));
+}
+
+/// Writes eight bytes into a block and frees it, wiped or not.
+extern "efiapi" fn keep_a_secret(allocate: F3, free: F1, secret: u64, wipe: u64) -> u64 {
+    let block = allocate(NON_PAGED, 64, TAG);
+    // SAFETY: within the block.
+    unsafe { (block as *mut u64).add(3).write(secret) };
+    if wipe != 0 {
+        // SAFETY: as above.
+        unsafe { (block as *mut u64).add(3).write(0) };
+    }
+    free(block)
+}
+
+#[test]
+fn a_secret_that_is_left_in_freed_memory_is_seen() {
+    const SECRET: u64 = 0x0123_4567_89AB_CDEF;
+    let m = machine();
+    m.kernel().pool.check_freed(|bytes| {
+        let at = bytes.windows(8).position(|b| b == SECRET.to_le_bytes())?;
+        Some(format!("a key is left at byte {at}"))
+    });
+    let [allocate, free] = imports(&m, ["ExAllocatePool2", "ExFreePool"]);
+    let f = keep_a_secret as *const ();
+    drive(&m, Irql::DISPATCH, f, &[allocate, free, SECRET, 1]).unwrap();
+    let args = [allocate, free, SECRET, 0];
+    let check = stopped(&m, Irql::DISPATCH, f, &args, ndis_rules::FREED_SECRET);
+    assert_eq!(check.message(), "a key is left at byte 24");
+}
+
+/// Allocates a block, frees it, and reads or writes it.
+extern "efiapi" fn use_after_free(allocate: F3, free: F1, write: u64) -> u64 {
+    let block = allocate(NON_PAGED, 200, TAG) as *mut u64;
+    free(block as u64);
+    // SAFETY: none: this is the error of the test's driver. The memory stays mapped in one kind of
+    // pool, and faults in the other.
+    unsafe {
+        if write != 0 {
+            block.add(2).write_volatile(7);
+        }
+        block.add(2).read_volatile()
+    }
+}
+
+#[test]
+fn freed_special_pool_can_be_neither_read_nor_written() {
+    for write in [0, 1] {
+        let m = Machine::builder().special_pool(true).build();
+        let [allocate, free] = imports(&m, ["ExAllocatePool2", "ExFreePool"]);
+        let args = [allocate, free, write];
+        let f = use_after_free as *const ();
+        let check = stopped(&m, Irql::DISPATCH, f, &args, rules::POOL_USE_AFTER_FREE);
+        let life = &check.histories()[0].events;
+        assert!(life[1].contains("freed"), "{check}");
+    }
+}
+
+#[test]
+fn a_write_to_freed_memory_is_seen_when_the_memory_is_used_again() {
+    extern "efiapi" fn churn(allocate: F3, free: F1) -> u64 {
+        (0..2000).for_each(|_| _ = free(allocate(NON_PAGED, 32, TAG)));
+        0
+    }
+    let m = machine();
+    let [allocate, free] = imports(&m, ["ExAllocatePool2", "ExFreePool"]);
+    let f = use_after_free as *const ();
+    drive(&m, Irql::DISPATCH, f, &[allocate, free, 1]).unwrap();
+    let rule = rules::POOL_USE_AFTER_FREE;
+    stopped(
+        &m,
+        Irql::DISPATCH,
+        churn as *const (),
+        &[allocate, free],
+        rule,
+    );
 }

@@ -65,6 +65,9 @@ fn objects() {
         (Misdeed::FailAndLeak, rules::ALLOCATE_NET_BUFFER),
         (Misdeed::BadHandle, rules::HANDLE),
         (Misdeed::NullPointer, rules::POINTER),
+        (Misdeed::LeakObject, rules::ALLOCATE_GENERIC_OBJECT),
+        (Misdeed::FreeObjectTwice, rules::ALLOCATE_GENERIC_OBJECT),
+        (Misdeed::LeakNetBuffer, rules::ALLOCATE_NET_BUFFER),
     ]);
 }
 
@@ -79,6 +82,20 @@ fn irql() {
         (Misdeed::AllocateAtDirql, rules::IRQL_NET_BUFFER),
         (Misdeed::SetTimerAtDirql, rules::IRQL_TIMER),
         (Misdeed::DispatchLie, rules::FLAGS_IRQL),
+        (Misdeed::AskIrql, machine_rules::FLAGS_IRQL),
+        (Misdeed::DprLockLow, rules::IRQL_SYNCHRONIZATION),
+        (Misdeed::EventWaitHigh, rules::IRQL_SYNCHRONIZATION),
+        (Misdeed::StallLong, machine_rules::STALL_EXECUTION),
+    ]);
+}
+
+#[test]
+fn spin_locks() {
+    all(&[
+        (Misdeed::LockTwice, machine_rules::SPIN_LOCK_OWNED),
+        (Misdeed::LockUnowned, machine_rules::SPIN_LOCK_NOT_OWNED),
+        (Misdeed::LockKept, machine_rules::SPIN_LOCK_HELD),
+        (Misdeed::DprLockKept, machine_rules::SPIN_LOCK_HELD),
     ]);
 }
 

@@ -113,6 +113,7 @@ impl Lab {
         let machine = Machine::builder()
             .processors(options.processors)
             .canaries(options.canaries)
+            .history(options.canaries)
             .build();
         let inf = Inf::load(&options.inf)
             .with_context(|| format!("cannot use {}", options.inf.display()))?;

@@ -28,10 +28,10 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Cross-build ipsecov2.sys (release form) and check the image.
+    /// Cross-build a driver, ipsecov2.sys unless another is named (release form), and check the image.
     Build(BuildArgs),
-    /// Run clippy over the driver crate for its own target.
-    Lint(ArchArgs),
+    /// Run clippy over a driver crate for its own target.
+    Lint(DriverArgs),
     /// Write docs/imports.md from the lists in xtask/kit/def.
     Imports,
     /// Build, then send a capture through the driver, encrypted from one adapter to another, and verify it.
@@ -71,9 +71,18 @@ struct ArchArgs {
 }
 
 #[derive(Args)]
-struct BuildArgs {
+struct DriverArgs {
     #[command(flatten)]
     arch: ArchArgs,
+    /// Which driver: a package of the workspace.
+    #[arg(long, default_value = build::PRODUCT)]
+    package: String,
+}
+
+#[derive(Args)]
+struct BuildArgs {
+    #[command(flatten)]
+    driver: DriverArgs,
     /// Build a copy in another folder too, and compare the images bit for bit.
     #[arg(long)]
     check_reproducible: bool,
@@ -110,7 +119,9 @@ fn run(cli: Cli) -> Result<()> {
     let ui = Progress::new();
     match cli.command {
         Task::Build(args) => build_driver(&ui, &args),
-        Task::Lint(args) => build::drivers(&ui, args.arch.archs(), Action::Lint).map(drop),
+        Task::Lint(args) => {
+            build::drivers(&ui, &args.package, args.arch.arch.archs(), Action::Lint).map(drop)
+        }
         Task::Imports => build::write_imports_page(),
         Task::Run(args) => lab::run(&ui, "run", &args.arguments),
         Task::Send(args) => lab::run(&ui, "send", &args.arguments),
@@ -122,7 +133,8 @@ fn run(cli: Cli) -> Result<()> {
 }
 
 fn build_driver(ui: &Progress, args: &BuildArgs) -> Result<()> {
-    let built = build::drivers(ui, args.arch.arch.archs(), Action::Build)?;
+    let DriverArgs { arch, package } = &args.driver;
+    let built = build::drivers(ui, package, arch.arch.archs(), Action::Build)?;
     for image in &built {
         let imports: Vec<String> = image
             .report
@@ -138,7 +150,7 @@ fn build_driver(ui: &Progress, args: &BuildArgs) -> Result<()> {
         );
     }
     if args.check_reproducible {
-        build::check_reproducible(ui, &built)?;
+        build::check_reproducible(ui, package, &built)?;
     }
     Ok(())
 }

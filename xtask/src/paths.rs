@@ -35,7 +35,7 @@ pub fn kit_sources() -> PathBuf {
     root().join("xtask").join("kit")
 }
 
-/// The finished drivers: `target/driver/<arch>/ipsecov2.sys`.
+/// The finished drivers: `target/driver/<arch>/<package>.sys`.
 pub fn driver_out() -> PathBuf {
     target().join("driver")
 }

@@ -13,6 +13,8 @@ use crate::{
 
 /// Second opinions on what is on the wire, and the source of test packets.
 const PEERS: [&str; 1] = ["tshark"];
+/// The driver of `sim/examples`.
+const EXAMPLE: &str = "loopback";
 const PYTHON_PEERS: [&str; 2] = ["scapy==2.8.0", "cryptography==50.0.2"];
 
 /// Gets the peers, checks form (rustfmt, clippy), builds both images, and runs every test of the workspace
@@ -23,11 +25,14 @@ const PYTHON_PEERS: [&str; 2] = ["scapy==2.8.0", "cryptography==50.0.2"];
 pub fn run(ui: &Progress, filter: &[String]) -> Result<()> {
     setup::apt(ui, &PEERS)?;
     let python = setup::python(ui, &paths::venv(), &PYTHON_PEERS)?;
-    let images = build::drivers(ui, &Arch::ALL, Action::Build)?;
+    let images = build::drivers(ui, build::PRODUCT, &Arch::ALL, Action::Build)?;
     let image = images
         .iter()
         .find(|image| image.arch == Arch::X64)
         .context("the build produced no x64 image")?;
+
+    let example = build::drivers(ui, EXAMPLE, &[Arch::X64], Action::Build)?;
+    let example = example.first().context("the build produced no example")?;
 
     if filter.is_empty() {
         form(ui)?;
@@ -41,12 +46,13 @@ pub fn run(ui: &Progress, filter: &[String]) -> Result<()> {
         .env("IPSECOV2_LAB", lab)
         .env("IPSECOV2_SYS", &image.path)
         .env("IPSECOV2_INF", paths::inf())
+        .env("LOOPBACK_SYS", &example.path)
         .env("IPSECOV2_PYTHON", &python);
     stream(&mut test)?;
     if filter.is_empty() {
         interleavings()?;
         fuzz::bounded(ui)?;
-        build::check_reproducible(ui, &images)?;
+        build::check_reproducible(ui, build::PRODUCT, &images)?;
     }
     Ok(())
 }
@@ -89,7 +95,8 @@ fn form(ui: &Progress) -> Result<()> {
             &step,
         )?;
         step.done("");
-        build::drivers(ui, &Arch::ALL, Action::Lint)?;
+        build::drivers(ui, build::PRODUCT, &Arch::ALL, Action::Lint)?;
+        build::drivers(ui, EXAMPLE, &Arch::ALL, Action::Lint)?;
     } else {
         ui.line("  --  clippy is not installed: lints not checked");
     }

@@ -9,8 +9,9 @@ use std::{
 
 use super::{emulate, unwind::Place};
 use crate::{
+    history::Kind,
     processor,
-    report::{rules, violation},
+    report::{rules, violation, violation_about},
 };
 
 const SIGNALS: [c_int; 5] = [
@@ -268,10 +269,18 @@ extern "C" fn land() -> ! {
                 (_, true) => "a write",
                 (_, false) => "a read",
             };
-            violation(
-                rules::PAGE_FAULT,
-                format!("{access} of 0x{address:x} at {place}"),
-            )
+            let text = format!("{access} of 0x{address:x} at {place}");
+            match machine.kernel().pool.special_at(address) {
+                Some((block, freed)) => {
+                    let rule = if freed {
+                        rules::POOL_USE_AFTER_FREE
+                    } else {
+                        rules::PAGE_FAULT
+                    };
+                    violation_about(rule, text, &[(Kind::Pool, block as u64)])
+                }
+                None => violation(rules::PAGE_FAULT, text),
+            }
         }
         libc::SIGSEGV => violation(
             rules::KMODE_EXCEPTION,

@@ -115,7 +115,9 @@ impl Adapter {
     pub fn notify_surprise_removal(&self) -> Result<(), Error> {
         self.expect_initialized()?;
         self.block.removed.store(true, Ordering::Release);
-        self.pnp_event(NdisDevicePnPEventSurpriseRemoved, &[])
+        self.pnp_event(NdisDevicePnPEventSurpriseRemoved, &[])?;
+        self.block.told_of_removal.store(true, Ordering::Release);
+        Ok(())
     }
 
     /// Removes the adapter without warning: the notice, MiniportPause,

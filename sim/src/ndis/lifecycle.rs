@@ -99,6 +99,8 @@ pub(super) fn initialize(machine: &Machine, adapter: &Arc<AdapterBlock>) -> NDIS
     let version = adapter.driver.version;
     *adapter.attributes.lock() = Attributes::default();
     *adapter.offloads.lock() = Default::default();
+    adapter.associations.clear();
+    *adapter.unreported.lock() = None;
     machine
         .ndis()
         .adapters

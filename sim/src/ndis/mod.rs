@@ -14,7 +14,11 @@ mod calls;
 mod configuration;
 mod control;
 mod driver;
+mod generic_object;
 pub mod header;
+mod ipsec_offload_v2;
+mod ipsec_request;
+mod ipsec_words;
 mod lifecycle;
 mod memory;
 mod miniport;
@@ -28,6 +32,7 @@ mod offload_keywords;
 mod oid;
 mod oid_answers;
 mod oid_block;
+mod oid_checks;
 mod oid_path;
 mod operation;
 mod pool;
@@ -41,6 +46,7 @@ mod send;
 mod send_buffer;
 mod state;
 mod status;
+mod sync;
 mod timer;
 mod watch;
 mod work_item;
@@ -116,6 +122,8 @@ impl Error {
 pub fn exports() -> Vec<Export> {
     [
         driver::exports(),
+        generic_object::exports(),
+        sync::exports(),
         attributes::exports(),
         configuration::exports(),
         lifecycle::exports(),

@@ -3,8 +3,8 @@
 use std::{
     fmt,
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU8, Ordering},
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering},
     },
 };
 
@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use super::{
     adapter::AdapterBlock,
     header,
+    ipsec_offload_v2::Before,
     oid::{Mailbox, OidKind, OidRequest, OidResult},
     protocol::OpenBlock,
 };
@@ -46,6 +47,12 @@ pub(super) struct OidBlock {
     pub(super) kind: OidKind,
     pub(super) oid: u32,
     pub(super) path: Path,
+    /// What was so when the miniport got it.
+    pub(super) before: OnceLock<Before>,
+    /// The adapter was removed by then.
+    pub(super) removed: AtomicBool,
+    /// How often the miniport had indicated its offload configuration by then.
+    pub(super) indications: AtomicUsize,
     pub(super) structure: GuardedBuf,
     pub(super) buffer: Option<GuardedBuf>,
     pub(super) stage: AtomicU8,
@@ -147,6 +154,9 @@ impl OidBlock {
             kind: request.kind,
             oid: request.oid,
             path,
+            before: OnceLock::new(),
+            removed: AtomicBool::new(false),
+            indications: AtomicUsize::new(0),
             structure,
             buffer,
             stage: AtomicU8::new(QUEUED),

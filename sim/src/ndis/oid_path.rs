@@ -7,10 +7,8 @@ use std::{
 };
 
 use ndis_sys::{
-    NDIS_HANDLE, NDIS_OID_REQUEST, NDIS_STATUS, NDIS_STATUS_BUFFER_TOO_SHORT, NDIS_STATUS_CLOSING,
-    NDIS_STATUS_NOT_ACCEPTED, NDIS_STATUS_NOT_SUPPORTED, NDIS_STATUS_PENDING,
-    NDIS_STATUS_REQUEST_ABORTED, NDIS_STATUS_SUCCESS, OID_802_3_DELETE_MULTICAST_ADDRESS,
-    OID_PNP_SET_POWER, OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA,
+    NDIS_HANDLE, NDIS_OID_REQUEST, NDIS_STATUS, NDIS_STATUS_CLOSING, NDIS_STATUS_NOT_SUPPORTED,
+    NDIS_STATUS_PENDING, NDIS_STATUS_REQUEST_ABORTED, OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA,
     OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX, OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA,
     OID_TCP_TASK_IPSEC_OFFLOAD_V2_UPDATE_SA, PVOID,
 };
@@ -20,19 +18,19 @@ use super::{
     adapter::AdapterBlock,
     calls::Call,
     driver::handler,
-    oid::{OidKind, OidResult},
     oid_block::{CALLED, COMPLETED_EARLY, DONE, OidBlock, PENDING, Path},
+    oid_checks::{check_adapter, check_result, note, object, prepare},
     rules,
     state::{here, required, what},
 };
 use crate::{
     exports::{Export, NDIS},
     gate,
-    history::{Kind, Object},
+    history::Kind,
     irql::Irql,
     machine::Machine,
     processor,
-    report::{violation, violation_about},
+    report::violation_about,
 };
 
 /// Requests that a miniport has or will get.
@@ -73,38 +71,6 @@ const DIRECT: [u32; 4] = [
     OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA,
     OID_TCP_TASK_IPSEC_OFFLOAD_V2_UPDATE_SA,
 ];
-
-/// OIDs that NdisOidComplete lets fail only because the adapter is going or
-/// resetting, of those that ndis-sys names, and the others by number.
-const CANNOT_FAIL: [u32; 9] = [
-    OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA,
-    OID_802_3_DELETE_MULTICAST_ADDRESS,
-    // OID_RECEIVE_FILTER_CLEAR_FILTER, OID_RECEIVE_FILTER_FREE_QUEUE
-    0x0001_0228,
-    0x0001_0224,
-    // OID_NIC_SWITCH_FREE_VF, OID_NIC_SWITCH_DELETE_SWITCH
-    0x0001_0246,
-    0x0001_0239,
-    // OID_TUNNEL_INTERFACE_RELEASE_OID
-    0x0F01_0107,
-    // OID_PM_REMOVE_WOL_PATTERN, OID_PM_REMOVE_PROTOCOL_OFFLOAD
-    0xFD01_010B,
-    0xFD01_010F,
-];
-
-/// Whether NdisOidComplete allows the status for the OID.
-fn allowed(oid: u32, status: NDIS_STATUS) -> bool {
-    match oid {
-        OID_PNP_SET_POWER => [NDIS_STATUS_SUCCESS, NDIS_STATUS_NOT_ACCEPTED].contains(&status),
-        oid if CANNOT_FAIL.contains(&oid) => [
-            NDIS_STATUS_SUCCESS,
-            NDIS_STATUS_NOT_ACCEPTED,
-            NDIS_STATUS_REQUEST_ABORTED,
-        ]
-        .contains(&status),
-        _ => true,
-    }
-}
 
 pub(super) fn exports() -> Vec<Export> {
     let any = |name, f| {
@@ -182,6 +148,7 @@ fn hand_over(
 ) -> bool {
     block.stage.store(CALLED, Ordering::Release);
     note(block, name, 0);
+    prepare(adapter, block);
     let guard = super::watch::OidGuard::enter();
     // SAFETY: the driver's handler, with its arguments.
     let status =
@@ -217,91 +184,13 @@ fn hand_over(
     true
 }
 
-fn object(block: &OidBlock) -> [Object; 1] {
-    [(Kind::OidRequest, block.address())]
-}
-
-fn note(block: &OidBlock, what: &'static str, value: u64) {
-    here(|machine, _| machine.note(Kind::OidRequest, block.address(), what, value));
-}
-
 /// Ends a request: checks what the miniport did and posts the result.
 fn finish(adapter: &Arc<AdapterBlock>, block: &Arc<OidBlock>, status: NDIS_STATUS) {
-    if status == NDIS_STATUS_PENDING || !allowed(block.oid, status) {
-        violation_about(
-            rules::OID_COMPLETE,
-            format!("{block} is completed with {status:#010x}"),
-            &object(block),
-        );
+    let result = check_result(block, status);
+    if status >= 0 {
+        super::oid_answers::take_note(adapter, block);
     }
-    let request = block.request();
-    let mut result = OidResult {
-        status,
-        ..OidResult::default()
-    };
-    // SAFETY: the members are integers for every kind of request.
-    let (in_len, out_len) = unsafe {
-        match block.kind {
-            OidKind::Method => {
-                let m = request.DATA.METHOD_INFORMATION;
-                result.bytes_written = m.BytesWritten;
-                result.bytes_read = m.BytesRead;
-                result.bytes_needed = m.BytesNeeded;
-                (m.InputBufferLength, m.OutputBufferLength)
-            }
-            OidKind::Set => {
-                let s = request.DATA.SET_INFORMATION;
-                result.bytes_read = s.BytesRead;
-                result.bytes_needed = s.BytesNeeded;
-                (s.InformationBufferLength, s.InformationBufferLength)
-            }
-            OidKind::Query | OidKind::QueryStatistics => {
-                let q = request.DATA.QUERY_INFORMATION;
-                result.bytes_written = q.BytesWritten;
-                result.bytes_needed = q.BytesNeeded;
-                (q.InformationBufferLength, q.InformationBufferLength)
-            }
-        }
-    };
-    let wrong = |text: String| -> ! {
-        violation_about(
-            rules::OID_RESULT,
-            format!("{block}: {text}"),
-            &object(block),
-        )
-    };
-    if result.bytes_written > out_len {
-        wrong(format!(
-            "BytesWritten is {} of {out_len}",
-            result.bytes_written
-        ));
-    }
-    if result.bytes_read > in_len {
-        wrong(format!("BytesRead is {} of {in_len}", result.bytes_read));
-    }
-    if status == NDIS_STATUS_BUFFER_TOO_SHORT && result.bytes_needed <= out_len {
-        wrong(format!(
-            "BytesNeeded is {}, the buffer has {out_len}",
-            result.bytes_needed
-        ));
-    }
-    if let Some(buffer) = &block.buffer {
-        if let Some(damage) = buffer.damage() {
-            violation_about(
-                rules::BUFFER_OVERRUN,
-                format!("{block}: {damage}"),
-                &object(block),
-            );
-        }
-        result.buffer = buffer.to_vec();
-        result.address = buffer.as_ptr() as u64;
-    }
-    if let Some(damage) = block.structure.damage() {
-        violation(
-            rules::BUFFER_OVERRUN,
-            format!("the structure of {block}: {damage}"),
-        );
-    }
+    check_adapter(adapter, block, status);
     let mut requests = adapter.oids.0.lock();
     match block.path {
         Path::Regular => requests.current = None,
@@ -310,9 +199,6 @@ fn finish(adapter: &Arc<AdapterBlock>, block: &Arc<OidBlock>, status: NDIS_STATU
     drop(requests);
     note(block, "complete, status", status as u32 as u64);
     block.stage.store(DONE, Ordering::Release);
-    if status >= 0 {
-        super::oid_answers::take_note(adapter, block);
-    }
     block.mailbox.post(result);
 }
 

@@ -172,6 +172,11 @@ impl PreparedNbl {
         }
     }
 
+    /// The words of NetBufferListInfo with which it is sent.
+    pub(super) fn info(&self) -> &[usize; INFO_SLOTS] {
+        &self.info
+    }
+
     /// Puts every structure into the state in which it is sent.
     pub(super) fn arm(&mut self, source: u64) {
         // SAFETY: the structures belong to the object, which is not sent now.

@@ -17,6 +17,7 @@ use ndis_sys::{
 use super::{
     adapter::{AdapterBlock, AdapterState},
     driver::handler,
+    ipsec_offload_v2, ipsec_words,
     nbl::{self, Snapshot, chain, net_buffers},
     nbl_pool::{Holder, NblRecord},
     received::{Frame, Indicated, Inner, ReceivedNbl},
@@ -94,7 +95,12 @@ fn call_return(adapter: &Arc<AdapterBlock>, lists: Vec<Arc<NblRecord>>) {
             Holder::Indicated,
         );
         // SAFETY: the list is NDIS's to chain.
-        unsafe { (*record.nbl).Next = first };
+        unsafe {
+            if ipsec_offload_v2::is_offered(adapter) {
+                ipsec_words::spoil(record.nbl);
+            }
+            (*record.nbl).Next = first;
+        }
         first = record.nbl;
     }
     if first.is_null() {
@@ -346,6 +352,11 @@ fn accept(
                     "a frame of {len} bytes; this adapter's have 14 to {max}"
                 ));
             }
+        }
+        if ipsec_offload_v2::is_offered(adapter)
+            && let Some((rule, text)) = ipsec_words::fault(adapter, nbl)
+        {
+            violation_about(rule, format!("{nbl:p}: {text}"), &object);
         }
         *record.snapshot.lock() = Some(Snapshot::of(nbl, state.watches_data()));
     }

@@ -9,7 +9,7 @@ crate::report::rules! {
         OID_DOUBLE_COMPLETE = "NdisOidDoubleComplete" (0xC4, 0x91002)
             also ["DoubleComplete", "DoubleCompleteWorkItem"], "devtest/ndis-ndisoiddoublecomplete",
             "An OID request is completed once, and only if its handler returned NDIS_STATUS_PENDING.";
-        OID_DOUBLE_REQUEST = "NdisOidDoubleRequest" (0xC4, 0x9100E), "devtest/ndis-ndisoiddoublerequest",
+        OID_DOUBLE_REQUEST = "NdisOidDoubleRequest" (0xC4, 0x9100E) also ["IPsecOV2 I2"], "devtest/ndis-ndisoiddoublerequest",
             "The OID request that is completed is the one that is pending.";
         TIMED_OID_COMPLETE = "NdisTimedOidComplete" (0xC4, 0x92003), "devtest/ndis-ndistimedoidcomplete",
             "An OID request is completed within 12 seconds.";
@@ -36,7 +36,7 @@ crate::report::rules! {
         IRQL_MISCELLANEOUS = "Irql_Miscellaneous_Function", "devtest/ndis-irql-miscellaneous-function",
             "The other NDIS functions are called at the IRQL that their pages give.";
         ALLOCATE_GENERIC_OBJECT = "NdisAllocateGenericObject", "devtest/ndis-ndisallocategenericobject",
-            "Every generic object is freed once, before MiniportHaltEx ends.";
+            "Every generic object is freed once, before the driver deregisters.";
         ALLOCATE_MDL = "NdisAllocateMdl", "devtest/ndis-ndisallocatemdl",
             "Every MDL of NdisAllocateMdl is freed once, by NdisFreeMdl, before MiniportHaltEx ends.";
         ALLOCATE_NET_BUFFER = "NdisAllocateNetBuffer", "devtest/ndis-ndisallocatenetbuffer",
@@ -57,6 +57,32 @@ crate::report::rules! {
             "NdisMIndicateStatusEx is not called after MiniportHaltEx.";
         PNP_EVENT_IN_OID = "NdisMNetPnPEventInOIDRequest", "devtest/ndis-ndismnetpnpeventinoidrequest",
             "NdisMNetPnPEvent is not called in the context of an OID request.";
+    }
+    IpsecOffloadV2 {
+        IPSEC_ADD_HANDLES = "IPsecOV2 I3", "network/oid-tcp-task-ipsec-offload-v2-add-sa",
+            "ADD_SA succeeds if and only if an SA was added; what was not added has OffloadHandle NULL.";
+        IPSEC_UPDATE_UNKNOWN = "IPsecOV2 I4", "network/oid-tcp-task-ipsec-offload-v2-update-sa",
+            "UPDATE_SA fails when there is no such SA or it has no extended sequence numbers.";
+        IPSEC_UNKNOWN_HANDLE = "IPsecOV2 I6", "ddi/ndis/ns-ndis-_ndis_ipsec_offload_v2_net_buffer_list_info",
+            "A send that names an SA which the adapter does not have is completed with NDIS_STATUS_FAILURE.";
+        IPSEC_HANDLE_REUSED = "IPsecOV2 I7", "network/oid-tcp-task-ipsec-offload-v2-delete-sa",
+            "An SA and its handle stay until DELETE_SA.";
+        IPSEC_BEFORE_ENCAPSULATION = "IPsecOV2 I8", "network/oid-offload-encapsulation",
+            "Nothing of IPsec is done to received packets before OID_OFFLOAD_ENCAPSULATION is set.";
+        OFFLOAD_INDICATION = "IPsecOV2 I9", "network/oid-tcp-offload-parameters",
+            "After each change the miniport indicates its task offload configuration, which is within its capabilities.";
+        IPSEC_STAMP = "IPsecOV2 I10", "ddi/ndis/ns-ndis-_ndis_ipsec_offload_v2_net_buffer_list_info",
+            "The out-of-band words of every indicated packet are written, with documented values.";
+        IPSEC_NEXT_CRYPTO_DONE = "IPsecOV2 I12", "ddi/ndis/ns-ndis-_ndis_ipsec_offload_v2_net_buffer_list_info",
+            "NextCryptoDone is set only together with CryptoDone.";
+        IPSEC_CAPACITY = "IPsecOV2 I13", "ddi/ntddndis/ns-ntddndis-_ndis_ipsec_offload_v2",
+            "There are never more SAs than SaOffloadCapacity.";
+        IPSEC_CAPABILITY = "IPsecOV2 I14", "ddi/ntddndis/ns-ntddndis-_ndis_ipsec_offload_v2",
+            "An SA is added only if the current configuration has all that it needs.";
+        FREED_SECRET = "IPsecOV2 I16", "network/oid-tcp-task-ipsec-offload-v2-delete-sa",
+            "Memory is given back without key material in it.";
+        OID_AFTER_REMOVAL = "IPsecOV2 I18", "ddi/ndis/nc-ndis-miniport_device_pnp_event_notify",
+            "After a surprise removal every OID request is completed with NDIS_STATUS_NOT_ACCEPTED.";
     }
     Reference {
         FLAGS_IRQL = "DispatchIrqlTracking", "network/dispatch-irql-tracking",
@@ -82,9 +108,9 @@ crate::report::rules! {
             "A pause is complete only when every send is completed and every receive indication is returned.";
         RESET_COMPLETE = "MiniportResetEx", "ddi/ndis/nc-ndis-miniport_reset",
             "NdisMResetComplete follows a MiniportResetEx that returned NDIS_STATUS_PENDING; from NDIS 6.30 on no OID or send request is pending then.";
-        SEND_COMPLETE = "NdisMSendNetBufferListsComplete", "ddi/ndis/nf-ndis-ndismsendnetbufferlistscomplete",
+        SEND_COMPLETE = "NdisMSendNetBufferListsComplete" also ["IPsecOV2 I17"], "ddi/ndis/nf-ndis-ndismsendnetbufferlistscomplete",
             "Every NET_BUFFER_LIST that was sent is completed once, with a documented status.";
-        SEND_GEOMETRY = "SendNetBufferListUnmodified", "ddi/ndis/nf-ndis-ndismsendnetbufferlistscomplete",
+        SEND_GEOMETRY = "SendNetBufferListUnmodified" also ["IPsecOV2 I5", "IPsecOV2 I17"], "ddi/ndis/nf-ndis-ndismsendnetbufferlistscomplete",
             "A miniport does not change the NET_BUFFERs, the MDLs or the data of a send request.";
         INDICATE_RECEIVE = "NdisMIndicateReceiveNetBufferLists",
             "ddi/ndis/nf-ndis-ndismindicatereceivenetbufferlists",
@@ -95,7 +121,7 @@ crate::report::rules! {
             "A chain of NET_BUFFER_LISTs, NET_BUFFERs or MDLs ends, and each describes data that its MDLs hold.";
         OID_RESULT = "NdisOidRequestResult", "ddi/oidrequest/ns-oidrequest-ndis_oid_request",
             "BytesWritten and BytesRead do not exceed the buffer, and nothing is written beyond it.";
-        BUFFER_OVERRUN = "BufferOverrun", "devtest/special-pool",
+        BUFFER_OVERRUN = "BufferOverrun" also ["IPsecOV2 I19"], "devtest/special-pool",
             "A buffer of NDIS or of a protocol is not written outside of its bounds.";
         STATUS_INDICATION = "StatusIndication", "ddi/ndis/nf-ndis-ndismindicatestatusex",
             "A status indication is well formed, and its buffer fits the status.";

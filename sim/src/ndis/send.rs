@@ -23,6 +23,7 @@ use super::{
     adapter::{AdapterBlock, AdapterState},
     calls::Call,
     driver::handler,
+    ipsec_words::unknown_handle,
     prepared::{PreparedNbl, SentNbl},
     protocol::OpenBlock,
     rules,
@@ -46,6 +47,8 @@ pub(super) struct SendRecord {
     since: Duration,
     /// MiniportSendNetBufferLists has returned, and the request was not complete by then.
     held: Arc<AtomicBool>,
+    /// An IPsec offload handle of which there was no SA.
+    unknown: Option<usize>,
 }
 
 /// Send requests of which a report shows the history.
@@ -121,7 +124,9 @@ pub(super) fn send(
         let key = nbl.nbl as u64;
         let what = "given to MiniportSendNetBufferLists by binding";
         machine.note(Kind::NetBufferList, key, what, open.handle);
+        let unknown = unknown_handle(adapter, nbl.info());
         let record = SendRecord {
+            unknown,
             nbl: Mutex::new(Some(nbl)),
             adapter: adapter.handle,
             open: Arc::clone(open),
@@ -229,6 +234,17 @@ extern "efiapi" fn complete(handle: NDIS_HANDLE, first: *mut NET_BUFFER_LIST, fl
                     rules::SEND_COMPLETE,
                     format!(
                         "{nbl:p} is completed with {status:#010x}, which the page does not list"
+                    ),
+                );
+            }
+            let unknown = record
+                .unknown
+                .filter(|h| adapter.associations.is_unknown(*h));
+            if let Some(handle) = unknown.filter(|_| status == NDIS_STATUS_SUCCESS) {
+                violation(
+                    rules::IPSEC_UNKNOWN_HANDLE,
+                    format!(
+                        "{nbl:p} succeeded with the handle {handle:#x}, of which there is no SA"
                     ),
                 );
             }

@@ -15,6 +15,7 @@ use super::{
     adapter::AdapterBlock,
     configuration::Configuration,
     driver::DriverBlock,
+    generic_object::GenericObject,
     memory::{Mdl, Memory},
     nbl_context::NblContext,
     nbl_pool::{NbRecord, NblRecord},
@@ -124,6 +125,7 @@ pub struct State {
     pub(super) memory: Table<Memory>,
     pub(super) timers: Table<Timer>,
     pub(super) work_items: Table<WorkItem>,
+    pub(super) generic_objects: Table<GenericObject>,
 }
 
 /// Handles look like kernel addresses, so that a driver that dereferences one
@@ -160,6 +162,9 @@ impl State {
         }
         if self.drivers.get(handle).is_some() {
             return Owner::Driver(handle);
+        }
+        if let Some(object) = self.generic_objects.get(handle) {
+            return object.owner;
         }
         violation(
             rules::HANDLE,
@@ -234,6 +239,18 @@ impl State {
                 rules::IO_WORK_ITEM,
                 format!("work item {:#x} is not freed", w.handle),
                 Some((Kind::WorkItem, w.handle)),
+            );
+        }
+        for o in self
+            .generic_objects
+            .all()
+            .iter()
+            .filter(|o| o.owner == owner)
+        {
+            note(
+                rules::ALLOCATE_GENERIC_OBJECT,
+                format!("generic object {:#x} is not freed", o.address),
+                Some((Kind::GenericObject, o.address)),
             );
         }
         leaks

@@ -9,7 +9,10 @@ use ndis_sys::{
 
 use super::{
     adapter::{AdapterBlock, AdapterState},
-    header, rules,
+    header,
+    ipsec_offload_v2::excess,
+    offload::Offload,
+    rules,
     state::{here, required},
 };
 use crate::{
@@ -107,6 +110,22 @@ extern "efiapi" fn indicate(handle: NDIS_HANDLE, indication: *const NDIS_STATUS_
     });
 }
 
+/// The current configuration is part of what the hardware can do.
+fn check_excess(adapter: &AdapterBlock, current: &Offload) {
+    let hardware = adapter.offloads.lock().hardware().map(Offload::ipsec_v2);
+    let Some(hardware) = hardware else {
+        return;
+    };
+    if let Some(member) = excess(&hardware, &current.ipsec_v2()) {
+        violation(
+            rules::OFFLOAD_INDICATION,
+            format!(
+                "{member} of NDIS_IPSEC_OFFLOAD_V2 is more than the hardware capabilities have"
+            ),
+        );
+    }
+}
+
 /// Keeps what NDIS itself keeps of an indication.
 fn take_note(adapter: &AdapterBlock, status: &StatusIndication) {
     let version = adapter.driver.version;
@@ -131,6 +150,8 @@ fn take_note(adapter: &AdapterBlock, status: &StatusIndication) {
             check(&header::OFFLOAD);
             // SAFETY: checked just now.
             let offload = unsafe { super::offload::read(status.buffer.as_ptr().cast(), version) };
+            check_excess(adapter, &offload);
+            *adapter.unreported.lock() = None;
             adapter.offloads.lock().set_current(offload);
         }
         NDIS_STATUS_LINK_STATE => {

@@ -56,7 +56,7 @@ pub(super) fn exports() -> Vec<Export> {
     };
     vec![
         any("NdisAllocateTimerObject", allocate as *const (), 3),
-        any("NdisFreeTimerObject", free as *const (), 1).exactly(Irql::PASSIVE),
+        any("NdisFreeTimerObject", free as *const (), 1),
         any("NdisSetTimerObject", set as *const (), 4),
         any("NdisSetCoalescableTimerObject", set as *const (), 4),
         any("NdisCancelTimerObject", cancel as *const (), 1),
@@ -249,7 +249,8 @@ extern "efiapi" fn free(handle: NDIS_HANDLE) {
             }
         }
         // "NdisFreeTimerObject waits for the timer function": other processors'.
-        while timer.runner.load(Ordering::Acquire) != 0 {
+        let here = u64::from(processor::current().number()) + 1;
+        while ![0, here].contains(&timer.runner.load(Ordering::Acquire)) {
             std::thread::yield_now();
         }
         machine.note(Kind::Timer, timer.handle, "freed", 0);

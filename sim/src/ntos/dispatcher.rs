@@ -81,6 +81,15 @@ impl Header {
     }
 }
 
+/// Makes a notification event that is not set.
+///
+/// # Safety
+/// `event` is the driver's memory for a KEVENT.
+pub(crate) unsafe fn initialize_notification(event: *mut KEVENT) {
+    // SAFETY: as the caller says.
+    unsafe { initialize(event, 0, 0) };
+}
+
 unsafe extern "efiapi" fn ke_initialize_event(event: *mut KEVENT, kind: u32, state: u8) {
     if kind > u32::from(SYNCHRONIZATION_EVENT) {
         violation(
@@ -88,6 +97,11 @@ unsafe extern "efiapi" fn ke_initialize_event(event: *mut KEVENT, kind: u32, sta
             format!("KeInitializeEvent with type {kind}"),
         );
     }
+    // SAFETY: memory that the driver gives for an event.
+    unsafe { initialize(event, kind, state) };
+}
+
+unsafe fn initialize(event: *mut KEVENT, kind: u32, state: u8) {
     let header = Header(event);
     let list = header.wait_list();
     // SAFETY: memory that the driver gives for an event.
@@ -101,7 +115,7 @@ unsafe extern "efiapi" fn ke_initialize_event(event: *mut KEVENT, kind: u32, sta
 }
 
 /// Changes an event's state under the lock; the former one.
-fn change(event: *mut KEVENT, state: i32) -> i32 {
+pub(crate) fn change(event: *mut KEVENT, state: i32) -> i32 {
     let cpu = processor::current();
     let dispatcher = &cpu.machine().kernel().dispatcher;
     let header = Header(event);
@@ -197,36 +211,38 @@ unsafe extern "efiapi" fn ke_wait_for_single_object(
     _alertable: u8,
     timeout: *const i64,
 ) -> i32 {
-    let cpu = processor::current();
     // SAFETY: the driver's optional LARGE_INTEGER.
     let timeout = (!timeout.is_null()).then(|| unsafe { timeout.read_unaligned() });
+    // SAFETY: the driver's event.
+    if unsafe { wait_for(object, timeout) } {
+        STATUS_SUCCESS
+    } else {
+        STATUS_TIMEOUT
+    }
+}
+
+/// Waits until an event is set; false on time-out.
+///
+/// # Safety
+/// `object` is the driver's event.
+pub(crate) unsafe fn wait_for(object: *mut KEVENT, timeout: Option<i64>) -> bool {
+    let cpu = processor::current();
     if timeout != Some(0) && cpu.irql() > Irql::APC {
         let irql = cpu.irql();
         violation(
             rules::WAIT_IRQL,
-            format!("KeWaitForSingleObject with a time-out other than zero at {irql}"),
+            format!("{} with a time-out other than zero at {irql}", cpu.what()),
         );
     }
     let header = Header(object);
     header.check();
     if timeout == Some(0) {
         let _guard = cpu.machine().kernel().dispatcher.lock.lock();
-        return if header.consume() {
-            STATUS_SUCCESS
-        } else {
-            STATUS_TIMEOUT
-        };
+        return header.consume();
     }
-    let what = format!(
-        "KeWaitForSingleObject({object:p}) in {}",
-        cpu.thread().callback()
-    );
+    let what = format!("{}({object:p}) in {}", cpu.what(), cpu.thread().callback());
     let limit = timeout.map(interval);
-    if wait(&what, limit, || header.consume()) {
-        STATUS_SUCCESS
-    } else {
-        STATUS_TIMEOUT
-    }
+    wait(&what, limit, || header.consume())
 }
 
 unsafe extern "efiapi" fn ke_delay_execution_thread(

@@ -24,7 +24,7 @@ unsafe extern "efiapi" fn ke_get_current_irql() -> u8 {
 
 /// Raises the IRQL of the current processor, as KeRaiseIrql does, and returns
 /// the former one.
-pub(super) fn raise(level: Irql) -> Irql {
+pub(crate) fn raise(level: Irql) -> Irql {
     let cpu = processor::current();
     let before = cpu.irql();
     if level < before {
@@ -38,7 +38,7 @@ pub(super) fn raise(level: Irql) -> Irql {
 }
 
 /// Lowers the IRQL of the current processor, as KeLowerIrql does.
-pub(super) fn lower(level: Irql) {
+pub(crate) fn lower(level: Irql) {
     let cpu = processor::current();
     let before = cpu.irql();
     if level > before {

@@ -1,11 +1,11 @@
 //! `ntoskrnl.exe`: the kernel routines that drivers import.
 
 pub mod debug;
-mod dispatcher;
+pub(crate) mod dispatcher;
 pub(crate) mod dpc;
 mod extended_state;
 mod format;
-mod irql;
+pub(crate) mod irql;
 pub(crate) mod lock_order;
 pub mod mdl;
 mod memory;

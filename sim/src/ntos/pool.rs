@@ -22,6 +22,7 @@ use crate::{
     history::Kind,
     irql::Irql,
     machine::Machine,
+    ndis::rules::FREED_SECRET,
     processor,
     report::{Finding, rules, violation, violation_about},
 };
@@ -61,8 +62,11 @@ pub use contents::PoolBlock;
 /// A machine's pool.
 pub struct Pool {
     special: bool,
+    freed: Mutex<Option<FreedCheck>>,
     state: Mutex<PoolState>,
 }
+
+type FreedCheck = Box<dyn Fn(&[u8]) -> Option<String> + Send>;
 
 #[derive(Default)]
 struct PoolState {
@@ -248,8 +252,23 @@ impl Pool {
     pub(crate) fn new(special: bool) -> Self {
         Self {
             special,
+            freed: Mutex::new(None),
             state: Mutex::default(),
         }
+    }
+
+    /// Looks at the contents of every block that the driver frees, before they are gone: what `check`
+    /// says of a block breaks [`FREED_SECRET`](crate::ndis::rules::FREED_SECRET). For those who know
+    /// which bytes must not be left in memory.
+    pub fn check_freed(&self, check: impl Fn(&[u8]) -> Option<String> + Send + 'static) {
+        *self.freed.lock() = Some(Box::new(check));
+    }
+
+    /// What the check says of a block that is about to be freed.
+    fn secret(&self, address: *const u8, len: usize) -> Option<String> {
+        let check = self.freed.lock();
+        // SAFETY: an allocated block, which the driver is giving back.
+        check.as_ref()?(unsafe { slice::from_raw_parts(address, len) })
     }
 
     /// Allocates a block, or null when the host has no memory.
@@ -343,6 +362,21 @@ impl Pool {
         state.live.get(&(address as usize)).map(|b| b.len)
     }
 
+    /// The block of special pool whose memory, or the inaccessible page behind it, an address is in:
+    /// its address, and whether it was freed.
+    pub(crate) fn special_at(&self, address: usize) -> Option<(usize, bool)> {
+        // The fault may have come from code that holds the lock.
+        let state = self.state.try_lock()?;
+        let has = |block: &&Block| match block.memory {
+            Memory::Special { map, mapped } => {
+                (map as usize..map as usize + mapped).contains(&address)
+            }
+            Memory::Heap { .. } => false,
+        };
+        let freed = state.freed.values().find(has).map(|b| (b.address, true));
+        freed.or_else(|| state.live.values().find(has).map(|b| (b.address, false)))
+    }
+
     /// Addresses of the oldest blocks of a tag that are allocated.
     fn oldest(&self, tag: u32, count: usize) -> Vec<u64> {
         let state = self.state.lock();
@@ -428,6 +462,9 @@ pub fn free_or_stop(pool: &Pool, address: *mut u8, tag: Option<u32>) {
     if let Some(len) = pool.len_of(address) {
         machine.kernel().locks.forget(address as usize, len);
         machine.note(Kind::Pool, address as u64, "freed", 0);
+        if let Some(secret) = pool.secret(address, len) {
+            violation_about(FREED_SECRET, secret, &[(Kind::Pool, address as u64)]);
+        }
     }
     let violation =
         |rule, text: String| -> ! { violation_about(rule, text, &[(Kind::Pool, address as u64)]) };

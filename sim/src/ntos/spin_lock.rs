@@ -138,6 +138,15 @@ pub(crate) unsafe fn release(lock: *const AtomicUsize) {
 }
 
 unsafe extern "efiapi" fn ke_initialize_spin_lock(lock: *const AtomicUsize) {
+    // SAFETY: the driver's lock.
+    unsafe { initialize(lock) };
+}
+
+/// Makes a free lock, of which nothing is known.
+///
+/// # Safety
+/// As for [`acquire`].
+pub(crate) unsafe fn initialize(lock: *const AtomicUsize) {
     let cpu = processor::current();
     cpu.machine()
         .kernel()

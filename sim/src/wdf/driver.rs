@@ -206,6 +206,7 @@ unsafe extern "efiapi" fn wdf_driver_miniport_unload(globals: u64, driver: u64) 
 pub(super) fn functions() -> Vec<Export> {
     let passive = |name, f, arity| Export::new(KMDF, name, f, arity).exactly(Irql::PASSIVE);
     let low = |name, f, arity| Export::new(KMDF, name, f, arity).at_most(Irql::DISPATCH);
+    let any = |name, f, arity| Export::new(KMDF, name, f, arity);
     vec![
         passive("WdfDriverCreate", wdf_driver_create as *const (), 6),
         passive(
@@ -218,7 +219,7 @@ pub(super) fn functions() -> Vec<Export> {
             wdf_driver_wdm_get_driver_object as *const (),
             2,
         ),
-        low(
+        any(
             "WdfWdmDriverGetWdfDriverHandle",
             wdf_wdm_driver_get_wdf_driver_handle as *const (),
             2,

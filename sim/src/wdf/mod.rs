@@ -99,8 +99,10 @@ impl State {
     }
 }
 
-/// The functions that the simulator has.
-fn functions() -> Vec<Export> {
+/// The functions of the framework that the simulator has: drivers reach them through the table that
+/// WdfVersionBind gives them, not by import.
+#[must_use]
+pub fn functions() -> Vec<Export> {
     [
         driver::functions(),
         lock::functions(),

@@ -31,6 +31,16 @@ pub unsafe extern "efiapi" fn send(
             } else {
                 (*nbl).Status = NDIS_STATUS_PAUSED;
             }
+            let named = (*nbl).NetBufferListInfo[IPsecOffloadV2NetBufferListInfo as usize] as u64;
+            let known = adapter
+                .sas
+                .lock()
+                .unwrap()
+                .iter()
+                .any(|(sa, _)| *sa == named);
+            if named != 0 && !known && !adapter.does(Misdeed::SendUnknown) {
+                (*nbl).Status = NDIS_STATUS_FAILURE;
+            }
             if adapter.does(Misdeed::OddStatus) {
                 (*nbl).Status = NDIS_STATUS_INVALID_DATA;
             }
@@ -146,9 +156,21 @@ unsafe fn loop_back(adapter: &Loop, nbl: *mut NET_BUFFER_LIST, flags: u32) {
     }
 }
 
+/// Writes the word of IPsec task offload version 2.
+///
+/// # Safety
+/// The list is the driver's own.
+unsafe fn stamp(nbl: *mut NET_BUFFER_LIST, word: usize) {
+    // SAFETY: as the caller says.
+    unsafe { (*nbl).NetBufferListInfo[IPsecOffloadV2NetBufferListInfo as usize] = word as PVOID };
+}
+
 /// # Safety
 /// The list is the driver's own.
 unsafe fn indicate(adapter: &Loop, up: *mut NET_BUFFER_LIST, flags: u32) {
+    if adapter.does(Misdeed::AskIrql) {
+        ndis!(KeGetCurrentIrql());
+    }
     let mut count = 1u32;
     let mut flags = flags & 1;
     // SAFETY: as the caller says.
@@ -158,6 +180,10 @@ unsafe fn indicate(adapter: &Loop, up: *mut NET_BUFFER_LIST, flags: u32) {
             Misdeed::WrongCount => count = 2,
             Misdeed::BadOffset => (*(*up).FirstNetBuffer).CurrentMdlOffset += 1,
             Misdeed::DispatchLie => flags = 1,
+            Misdeed::CryptoEarly => stamp(up, 0x2),
+            Misdeed::NextAlone => stamp(up, 0x4),
+            Misdeed::StampReserved => stamp(up, 0x8),
+            Misdeed::StampStatus => stamp(up, 9 << 16 | 2),
             _ => {}
         }
     }

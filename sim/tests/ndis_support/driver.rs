@@ -98,6 +98,32 @@ pub enum Misdeed {
     WriteBeforeBuffer,
     KeepOid,
     PnpInOid,
+    // IPsec task offload version 2
+    AddNoHandle,
+    UpdateUnknown,
+    SendUnknown,
+    ReuseHandle,
+    CryptoEarly,
+    KeepConfiguration,
+    ExcessConfiguration,
+    StampReserved,
+    StampStatus,
+    NextAlone,
+    OverCapacity,
+    AddBeyondCapability,
+    AnswerRemoved,
+    // Locks, waiting, objects
+    AskIrql,
+    LeakObject,
+    FreeObjectTwice,
+    LeakNetBuffer,
+    LockTwice,
+    LockUnowned,
+    LockKept,
+    DprLockKept,
+    DprLockLow,
+    EventWaitHigh,
+    StallLong,
     // Status
     StatusOtherSource,
     ShortOffload,
@@ -172,6 +198,10 @@ pub struct Loop {
     pub ticks: AtomicU64,
     /// The work item is queued.
     pub queued: AtomicBool,
+    pub removed: AtomicBool,
+    /// Handles of the SAs, and whether each has extended sequence numbers.
+    pub sas: Mutex<Vec<(u64, bool)>>,
+    pub next_sa: AtomicU64,
 }
 
 impl Loop {

@@ -66,10 +66,19 @@ pub fn general(
     g
 }
 
+/// What the driver says that it takes.
+pub const SA_CAPACITY: u32 = 2;
+
 pub fn offload(version: (u8, u8)) -> NDIS_OFFLOAD {
     let mut o: NDIS_OFFLOAD = zeroed();
     o.Header = header::OFFLOAD.header(version);
     o.Checksum.IPv4Transmit.Encapsulation = NDIS_ENCAPSULATION_IEEE_802_3;
+    o.IPsecV2.Encapsulation = NDIS_ENCAPSULATION_IEEE_802_3;
+    (o.IPsecV2.Esp, o.IPsecV2.Transport, o.IPsecV2.Tunnel) = (1, 1, 1);
+    o.IPsecV2.ExtendedSequenceNumbers = 1;
+    o.IPsecV2.AuthenticationAlgorithms = IPSEC_OFFLOAD_V2_AUTHENTICATION_AES_GCM_128;
+    o.IPsecV2.EncryptionAlgorithms = IPSEC_OFFLOAD_V2_ENCRYPTION_AES_GCM_128;
+    o.IPsecV2.SaOffloadCapacity = SA_CAPACITY;
     o
 }
 
@@ -209,6 +218,9 @@ pub unsafe extern "efiapi" fn initialize(
         sent: AtomicU64::new(0),
         ticks: AtomicU64::new(0),
         queued: AtomicBool::new(false),
+        removed: AtomicBool::new(false),
+        sas: Mutex::default(),
+        next_sa: AtomicU64::new(0x100),
     }));
     let registered = registration(version, adapter);
     assert_eq!(set(handle, &raw const registered), 0);
@@ -264,6 +276,25 @@ pub unsafe extern "efiapi" fn initialize(
         Misdeed::SetTimerAtDirql => {
             let _raised = processor::current().raise(Irql::DIRQL);
             ndis!(NdisCancelTimerObject(adapter.timer));
+        }
+        Misdeed::LeakObject => {
+            ndis!(NdisAllocateGenericObject(
+                plan.driver.load(std::sync::atomic::Ordering::SeqCst),
+                TAG,
+                8
+            ));
+        }
+        Misdeed::FreeObjectTwice => {
+            let object = ndis!(NdisAllocateGenericObject(0, TAG, 8));
+            ndis!(NdisFreeGenericObject(object));
+            ndis!(NdisFreeGenericObject(object));
+        }
+        Misdeed::LeakNetBuffer => {
+            let mut p: NET_BUFFER_POOL_PARAMETERS = zeroed();
+            p.Header = header::NB_POOL_PARAMETERS.header((6, 1));
+            p.PoolTag = TAG;
+            let pool = ndis!(NdisAllocateNetBufferPool(handle, &raw const p));
+            ndis!(NdisAllocateNetBuffer(pool, 0, 0, 0));
         }
         Misdeed::FreePoolEarly => {
             let other = make_pool(handle);

@@ -95,6 +95,57 @@ pub fn status(handle: u64, source: u64, code: NDIS_STATUS, buffer: &[u8]) {
     ndis!(NdisMIndicateStatusEx(handle, &raw const s));
 }
 
+/// What may go wrong with an NDIS_SPIN_LOCK.
+fn locks(misdeed: Misdeed) {
+    let lock = Box::leak(Box::new([0u64; 2])).as_ptr();
+    ndis!(NdisAllocateSpinLock(lock));
+    ndis!(NdisAcquireSpinLock(lock));
+    ndis!(NdisReleaseSpinLock(lock));
+    match misdeed {
+        Misdeed::LockTwice => {
+            ndis!(NdisAcquireSpinLock(lock));
+            ndis!(NdisAcquireSpinLock(lock));
+        }
+        Misdeed::LockUnowned => {
+            let _raised = processor::current().raise(Irql::DISPATCH);
+            ndis!(NdisReleaseSpinLock(lock));
+        }
+        Misdeed::LockKept => {
+            ndis!(NdisAcquireSpinLock(lock));
+            processor::current().set_irql(Irql::PASSIVE);
+        }
+        Misdeed::DprLockKept => {
+            let raised = processor::current().raise(Irql::DISPATCH);
+            ndis!(NdisDprAcquireSpinLock(lock));
+            ndis!(NdisDprReleaseSpinLock(lock));
+            ndis!(NdisDprAcquireSpinLock(lock));
+            drop(raised);
+        }
+        _ => {
+            ndis!(NdisDprAcquireSpinLock(lock));
+        }
+    }
+    ndis!(NdisFreeSpinLock(lock));
+}
+
+/// Indicates the offload configuration.
+pub fn indicate_offload(adapter: &Loop) {
+    let mut offload = offload(adapter.plan.version);
+    if adapter.does(Misdeed::ExcessConfiguration) {
+        offload.IPsecV2.AuthenticationAlgorithms |= IPSEC_OFFLOAD_V2_AUTHENTICATION_SHA_1;
+    }
+    // SAFETY: plain data.
+    let bytes = unsafe {
+        std::slice::from_raw_parts((&raw const offload).cast::<u8>(), size_of::<NDIS_OFFLOAD>())
+    };
+    status(
+        adapter.handle,
+        adapter.handle,
+        NDIS_STATUS_TASK_OFFLOAD_CURRENT_CONFIG,
+        bytes,
+    );
+}
+
 pub unsafe extern "efiapi" fn pause(
     context: NDIS_HANDLE,
     parameters: *mut NDIS_MINIPORT_PAUSE_PARAMETERS,
@@ -170,17 +221,7 @@ pub unsafe extern "efiapi" fn restart(
         }
         _ => {}
     }
-    let offload = offload(version);
-    // SAFETY: plain data.
-    let bytes = unsafe {
-        std::slice::from_raw_parts((&raw const offload).cast::<u8>(), size_of::<NDIS_OFFLOAD>())
-    };
-    status(
-        adapter.handle,
-        adapter.handle,
-        NDIS_STATUS_TASK_OFFLOAD_CURRENT_CONFIG,
-        bytes,
-    );
+    indicate_offload(adapter);
     // A timer and a work item, for good measure.
     let period = i32::from(adapter.does(Misdeed::PeriodicAtDispatch)) * 1000;
     let context = &raw const *adapter;
@@ -223,10 +264,31 @@ pub unsafe extern "efiapi" fn pnp(context: NDIS_HANDLE, event: *mut NET_DEVICE_P
     // SAFETY: NDIS's structure.
     let event = unsafe { (*event).DevicePnPEvent };
     adapter.plan.note(format!("pnp {event}"));
+    if event == NdisDevicePnPEventSurpriseRemoved {
+        adapter.removed.store(true, SeqCst);
+    }
     match adapter.plan.misdeed {
         Misdeed::SleepAtDispatch => {
             let _raised = processor::current().raise(Irql::DISPATCH);
             ndis!(NdisMSleep(10));
+        }
+        Misdeed::LockTwice | Misdeed::LockUnowned | Misdeed::LockKept => {
+            locks(adapter.plan.misdeed)
+        }
+        Misdeed::DprLockKept | Misdeed::DprLockLow => locks(adapter.plan.misdeed),
+        Misdeed::EventWaitHigh => {
+            let event = Box::leak(Box::new([0u64; 4])).as_ptr();
+            ndis!(NdisInitializeEvent(event));
+            ndis!(NdisSetEvent(event));
+            assert_eq!(ndis!(NdisWaitEvent(event, 10)) & 0xFF, 1);
+            ndis!(NdisResetEvent(event));
+            assert_eq!(ndis!(NdisWaitEvent(event, 1)) & 0xFF, 0);
+            let _raised = processor::current().raise(Irql::DISPATCH);
+            ndis!(NdisWaitEvent(event, 10));
+        }
+        Misdeed::StallLong => {
+            ndis!(NdisStallExecution(50));
+            ndis!(NdisStallExecution(51));
         }
         Misdeed::ConfigurationAtDispatch => {
             let _raised = processor::current().raise(Irql::DISPATCH);

@@ -1,11 +1,15 @@
 //! OID requests of the loopback driver.
 
-use std::sync::atomic::Ordering::SeqCst;
+use std::{ptr::null_mut, sync::atomic::Ordering::SeqCst};
 
 use ndis_sim::{Irql, ndis::header, processor};
 use ndis_sys::*;
 
-use super::driver::{Loop, Misdeed};
+use super::{
+    driver::{Loop, Misdeed},
+    initialize::SA_CAPACITY,
+    life::indicate_offload,
+};
 use crate::ndis;
 
 pub unsafe extern "efiapi" fn oid(
@@ -22,6 +26,15 @@ pub unsafe extern "efiapi" fn oid(
             }
             // SAFETY: a set request of this OID.
             unsafe { (*request).DATA.SET_INFORMATION.BytesRead = 4 };
+            NDIS_STATUS_SUCCESS
+        }
+        _ if adapter.removed.load(SeqCst) && !adapter.does(Misdeed::AnswerRemoved) => {
+            NDIS_STATUS_NOT_ACCEPTED
+        }
+        OID_OFFLOAD_ENCAPSULATION | OID_TCP_OFFLOAD_PARAMETERS => {
+            if !adapter.does(Misdeed::KeepConfiguration) {
+                indicate_offload(adapter);
+            }
             NDIS_STATUS_SUCCESS
         }
         OID_PNP_SET_POWER => NDIS_STATUS_SUCCESS,
@@ -126,13 +139,73 @@ unsafe fn answer(adapter: &Loop, request: *mut NDIS_OID_REQUEST, data: &[u8]) ->
 
 pub unsafe extern "efiapi" fn direct_oid(
     context: NDIS_HANDLE,
-    _request: *mut NDIS_OID_REQUEST,
+    request: *mut NDIS_OID_REQUEST,
 ) -> NDIS_STATUS {
     let adapter = Loop::of(context);
     if adapter.does(Misdeed::DeleteFails) {
         return NDIS_STATUS_INVALID_PARAMETER;
     }
-    NDIS_STATUS_SUCCESS
+    // SAFETY: a set request, whose buffer is as the tests lay it out.
+    unsafe {
+        let buffer = (*request).DATA.SET_INFORMATION.InformationBuffer;
+        match (*request).DATA.Oid {
+            OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA => add_sas(adapter, buffer.cast()),
+            OID_TCP_TASK_IPSEC_OFFLOAD_V2_UPDATE_SA => {
+                let handle = buffer.cast::<u64>().add(1).read();
+                let esn = adapter.sas.lock().unwrap().contains(&(handle, true));
+                if esn || adapter.does(Misdeed::UpdateUnknown) {
+                    NDIS_STATUS_SUCCESS
+                } else {
+                    NDIS_STATUS_INVALID_PARAMETER
+                }
+            }
+            _ => {
+                let mut next = buffer.cast::<IPSEC_OFFLOAD_V2_DELETE_SA>();
+                while !next.is_null()
+                    && (*request).DATA.SET_INFORMATION.InformationBufferLength >= 24
+                {
+                    let handle = (*next).OffloadHandle as u64;
+                    adapter.sas.lock().unwrap().retain(|(sa, _)| *sa != handle);
+                    next = (*next).Next;
+                }
+                NDIS_STATUS_SUCCESS
+            }
+        }
+    }
+}
+
+/// Adds the SAs of a list, as many as there is room for.
+///
+/// # Safety
+/// `first` is such a list.
+unsafe fn add_sas(adapter: &Loop, first: *mut IPSEC_OFFLOAD_V2_ADD_SA) -> NDIS_STATUS {
+    let mut next = first;
+    let mut status = NDIS_STATUS_RESOURCES;
+    while !next.is_null() {
+        let mut sas = adapter.sas.lock().unwrap();
+        // SAFETY: a member of the list.
+        unsafe {
+            let association = (*next).SecAssoc[0];
+            let esn = association.Flags & IPSEC_OFFLOAD_V2_ESN_SA != 0;
+            let offered = association.EncryptionAlgorithm.Identifier
+                == IPSEC_OFFLOAD_V2_ENCRYPTION_AES_GCM_128;
+            let room = sas.len() < SA_CAPACITY as usize || adapter.does(Misdeed::OverCapacity);
+            (*next).OffloadHandle = null_mut();
+            if room && (offered || adapter.does(Misdeed::AddBeyondCapability)) {
+                let handle = match adapter.does(Misdeed::ReuseHandle) {
+                    true => 0x77,
+                    false => adapter.next_sa.fetch_add(0x10, SeqCst),
+                };
+                sas.push((handle, esn));
+                status = NDIS_STATUS_SUCCESS;
+                if !adapter.does(Misdeed::AddNoHandle) {
+                    (*next).OffloadHandle = handle as NDIS_HANDLE;
+                }
+            }
+            next = (*next).Next;
+        }
+    }
+    status
 }
 
 pub unsafe extern "efiapi" fn cancel_oid(context: NDIS_HANDLE, id: PVOID) {

@@ -1,4 +1,4 @@
-//! Compiling the driver crate and looking at what came out.
+//! Compiling a driver crate and looking at what came out.
 
 use std::{
     ffi::OsString,
@@ -17,7 +17,8 @@ use super::{
 };
 use crate::{fsutil, paths, progress::Progress, shell};
 
-const PACKAGE: &str = "ipsecov2";
+/// The driver of the project.
+pub const PRODUCT: &str = "ipsecov2";
 
 /// How the lines begin by which cargo says that it is at work.
 const WORK: [&str; 6] = [
@@ -33,7 +34,7 @@ const WORK: [&str; 6] = [
 pub struct Built {
     /// Its processor.
     pub arch: Arch,
-    /// `target/driver/<arch>/ipsecov2.sys`.
+    /// `target/driver/<arch>/<package>.sys`.
     pub path: PathBuf,
     /// What the check of the image found.
     pub report: pe_check::Report,
@@ -49,6 +50,8 @@ pub struct Build<'a> {
     pub kit: &'a Kit,
     /// The patched crates.
     pub cargo_config: &'a CargoConfig,
+    /// Which driver: a package of the workspace.
+    pub package: &'a str,
 }
 
 impl Build<'_> {
@@ -58,7 +61,10 @@ impl Build<'_> {
         if output.contains("warning: ") {
             ui.line(output.trim_end());
         }
-        archs.iter().map(|arch| finish(*arch)).collect()
+        archs
+            .iter()
+            .map(|arch| finish(self.package, *arch))
+            .collect()
     }
 
     /// Runs clippy over the driver crate; a warning is an error.
@@ -75,7 +81,7 @@ impl Build<'_> {
             // Behind the subcommand, or cargo-clippy does not hand it on.
             .args([subcommand, "--config"])
             .arg(&self.cargo_config.file)
-            .args(["--locked", "--release", "--package", PACKAGE])
+            .args(["--locked", "--release", "--package", self.package])
             .arg("--target-dir")
             .arg(&build)
             .env("WDKContentRoot", &self.kit.root)
@@ -103,8 +109,8 @@ impl Build<'_> {
         let names = names.join(", ");
         let mut step = None;
         let what = match subcommand {
-            "clippy" => format!("linting {PACKAGE} for {names}"),
-            _ => format!("building {PACKAGE}.sys for {names}"),
+            "clippy" => format!("linting {} for {names}", self.package),
+            _ => format!("building {}.sys for {names}", self.package),
         };
         let output = shell::run_with(&mut command, &mut |line| {
             let verb = line.split_whitespace().next().unwrap_or_default();
@@ -170,22 +176,23 @@ fn build_dir() -> PathBuf {
 }
 
 /// Gives the image its identity and puts it in its place, once it has passed the check.
-fn finish(arch: Arch) -> Result<Built> {
+fn finish(package: &str, arch: Arch) -> Result<Built> {
     let made = build_dir()
         .join(arch.triple())
         .join("release")
-        .join(PACKAGE);
+        .join(package.replace('-', "_"));
     let mut image = fsutil::read(&made.with_extension("dll"))?;
     let mut pdb = fsutil::read(&made.with_extension("pdb"))?;
     build_id::renew(&mut image, &mut pdb)
-        .with_context(|| format!("{PACKAGE}.sys for {} and its PDB", arch.name()))?;
+        .with_context(|| format!("{package}.sys for {} and its PDB", arch.name()))?;
     let libraries = allowlist::load(&paths::kit_sources().join("def"))?;
-    let report = pe_check::check(&image, arch, &libraries)
-        .with_context(|| format!("{PACKAGE}.sys for {} breaks the rules", arch.name()))?;
+    let framework = package == PRODUCT;
+    let report = pe_check::check(&image, arch, &libraries, framework)
+        .with_context(|| format!("{package}.sys for {} breaks the rules", arch.name()))?;
 
     let folder = paths::driver_out().join(arch.name());
     fsutil::create_dir(&folder)?;
-    let path = folder.join(PACKAGE).with_extension("sys");
+    let path = folder.join(package).with_extension("sys");
     fsutil::write(&path, &image)?;
     fsutil::write(&path.with_extension("pdb"), &pdb)?;
     Ok(Built { arch, path, report })

@@ -207,7 +207,10 @@ pub fn discard_stale(kit: &Kit, build: &Path) -> Result<()> {
             let fingerprints = build.join(arch.triple()).join("release/.fingerprint");
             for unit in fsutil::entries(&fingerprints).unwrap_or_default() {
                 let name = unit.file_name().unwrap_or_default().to_string_lossy();
-                if name.starts_with("ipsecov2-") {
+                if ["ipsecov2-", "loopback-"]
+                    .iter()
+                    .any(|driver| name.starts_with(driver))
+                {
                     fsutil::remove(&unit)?;
                 }
             }

@@ -17,7 +17,7 @@ use std::{fs::File, path::PathBuf};
 
 use anyhow::{Context, Result};
 
-pub use driver::Built;
+pub use driver::{Built, PRODUCT};
 pub use imports_doc::write as write_imports_page;
 pub use reproducible::check as check_reproducible;
 
@@ -71,16 +71,16 @@ pub enum Action {
 /// When something that the build needs is missing and cannot be had, when the driver does not compile or
 /// link, or when the image breaks a rule of `pe_check`.
 pub fn driver(ui: &Progress, arch: Arch) -> Result<PathBuf> {
-    let mut built = drivers(ui, &[arch], Action::Build)?;
+    let mut built = drivers(ui, PRODUCT, &[arch], Action::Build)?;
     let image = built.pop().context("the build produced no image")?;
     Ok(image.path)
 }
 
-/// As [`driver`], for several processors at once.
+/// As [`driver`], for any driver of the workspace, and for several processors at once.
 ///
 /// # Errors
 /// As [`driver`].
-pub fn drivers(ui: &Progress, archs: &[Arch], action: Action) -> Result<Vec<Built>> {
+pub fn drivers(ui: &Progress, package: &str, archs: &[Arch], action: Action) -> Result<Vec<Built>> {
     let _alone = lock(ui)?;
     let toolchain = toolchain::prepare(ui, archs)?;
     let tools = toolchain::c_tools(ui)?;
@@ -91,6 +91,7 @@ pub fn drivers(ui: &Progress, archs: &[Arch], action: Action) -> Result<Vec<Buil
         tools: &tools,
         kit: &kit,
         cargo_config: &config,
+        package,
     };
     match action {
         Action::Build => build.images(ui, archs),

@@ -30,16 +30,17 @@ pub struct Report {
     pub imports: BTreeMap<String, Vec<String>>,
 }
 
-/// Checks the image against the rules; all that is wrong with it is in the error.
+/// Checks the image against the rules; all that is wrong with it is in the error. `framework`: it is to bind
+/// to KMDF.
 ///
 /// # Errors
 /// When the file is no PE32+ image, or breaks a rule.
-pub fn check(bytes: &[u8], arch: Arch, allowed: &[Library]) -> Result<Report> {
+pub fn check(bytes: &[u8], arch: Arch, allowed: &[Library], framework: bool) -> Result<Report> {
     let image = PeFile64::parse(bytes).context("it is no PE32+ image")?;
     let mut faults = header_faults(&image, arch);
     faults.extend(checksum_fault(&image, bytes));
     faults.extend(section_faults(&image));
-    if let Some(fault) = framework_fault(&image) {
+    if framework && let Some(fault) = framework_fault(&image) {
         faults.push(fault);
     }
     let imports = imports(&image).context("its imports cannot be read")?;

@@ -12,7 +12,7 @@ use crate::{fsutil, paths, progress::Progress, shell};
 ///
 /// # Errors
 /// When the copy does not build, or an image differs.
-pub fn check(ui: &Progress, built: &[Built]) -> Result<()> {
+pub fn check(ui: &Progress, package: &str, built: &[Built]) -> Result<()> {
     let copy = tempfile::Builder::new()
         .prefix("ipsecov2-reproducible-")
         .tempdir()
@@ -27,7 +27,7 @@ pub fn check(ui: &Progress, built: &[Built]) -> Result<()> {
     };
     shell::run(
         Command::new(env::current_exe().context("cannot find this program")?)
-            .args(["build", "--arch", arch])
+            .args(["build", "--package", package, "--arch", arch])
             .current_dir(copy.path())
             .env("CARGO_MANIFEST_DIR", copy.path().join("xtask"))
             // The same compiler: the libraries that it may have had to build are not what is in question.

@@ -18,7 +18,7 @@ fn allowed() -> Vec<Library> {
 
 fn faults(bytes: &[u8], arch: Arch) -> Vec<String> {
     static ALLOWED: LazyLock<Vec<Library>> = LazyLock::new(allowed);
-    match check(bytes, arch, &ALLOWED) {
+    match check(bytes, arch, &ALLOWED, true) {
         Ok(_) => Vec::new(),
         Err(error) => format!("{error:#}").lines().map(str::to_owned).collect(),
     }
@@ -27,7 +27,7 @@ fn faults(bytes: &[u8], arch: Arch) -> Vec<String> {
 #[test]
 fn a_good_image_passes_and_its_imports_are_reported() {
     let bytes = good().with_checksum();
-    let report = check(&bytes, Arch::X64, &allowed()).unwrap();
+    let report = check(&bytes, Arch::X64, &allowed(), true).unwrap();
     assert_eq!(report.size, SIZE);
     assert_eq!(report.imports["NDIS.SYS"], ["NdisMSleep"]);
 }
