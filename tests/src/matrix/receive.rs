@@ -44,7 +44,7 @@ impl Run<'_> {
                 framed.packet.family,
                 sealed.last().expect("rows have headers"),
             );
-            Layout::of(self.index, number).list(frame, framed, number)
+            Layout::of_injected(self.index, number, frame.len()).list(frame, framed, number)
         });
         let indicated = self.bench.receive(lists.collect())?;
         let seen = sealed.iter().zip(&indicated);

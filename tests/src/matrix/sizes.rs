@@ -76,6 +76,15 @@ impl Layout {
         Self::ALL[(row + number) % Self::ALL.len()]
     }
 
+    /// That of a ready frame of `len` bytes, of which the receiver sees nothing: a long one is
+    /// not cut into thousands of pieces.
+    pub fn of_injected(row: usize, number: usize, len: usize) -> Self {
+        match Self::of(row, number) {
+            Self::Bytes if len > 1024 => Self::Odd,
+            layout => layout,
+        }
+    }
+
     /// The list with a frame; `framed` tells its fields.
     pub fn list(self, frame: Vec<u8>, framed: &Framed, number: usize) -> SendNbl {
         let len = frame.len();
