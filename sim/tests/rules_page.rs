@@ -215,6 +215,33 @@ fn page() -> String {
     page
 }
 
+/// Whether a line of the page is what the made one says. A row may name fewer places than there are
+/// by now, as long as those that it names are there: a new test elsewhere does not make it wrong.
+fn holds(there: &str, made: &str) -> bool {
+    let cells = |line: &str| -> Vec<String> {
+        line.trim_matches('|')
+            .split(" | ")
+            .map(|cell| cell.trim().to_owned())
+            .collect()
+    };
+    let (there, made) = (cells(there), cells(made));
+    let within = |column: usize| {
+        let named = |cells: &[String]| -> Vec<String> {
+            cells[column].split(", ").map(str::to_owned).collect()
+        };
+        let known = named(&made);
+        named(&there)
+            .iter()
+            .all(|place| !place.is_empty() && known.contains(place))
+    };
+    there == made
+        || (there.len() == 4
+            && made.len() == 4
+            && there[..2] == made[..2]
+            && within(2)
+            && within(3))
+}
+
 #[test]
 fn the_page_is_what_rules_sources_and_tests_say() {
     let path = root().join("../docs/rules.md");
@@ -223,8 +250,30 @@ fn the_page_is_what_rules_sources_and_tests_say() {
         fs::write(&path, &made).unwrap();
     }
     let there = fs::read_to_string(&path).unwrap_or_default();
+    let same = there.lines().count() == made.lines().count();
+    let wrong: Vec<&str> = made
+        .lines()
+        .zip(there.lines())
+        .filter(|(made, there)| !holds(there, made))
+        .map(|(made, _)| made)
+        .collect();
     assert!(
-        there == made,
-        "docs/rules.md is out of date: run NDIS_SIM_WRITE_DOCS=1 cargo test -p ndis-sim --test rules_page"
+        same && wrong.is_empty(),
+        "docs/rules.md is out of date: run NDIS_SIM_WRITE_DOCS=1 cargo test -p ndis-sim --test rules_page\n{}",
+        wrong.join("\n")
     );
+}
+
+#[test]
+fn a_row_holds_while_what_it_names_is_there() {
+    let made = "| [X](y) | It holds. | a.rs, b.rs | t::one, t::two |";
+    for (there, right) in [
+        (made, true),
+        ("| [X](y) | It holds. | a.rs | t::two |", true),
+        ("| [X](y) | It holds. | a.rs, gone.rs | t::two |", false),
+        ("| [X](y) | It holds. | a.rs |  |", false),
+        ("| [X](y) | Other words. | a.rs | t::two |", false),
+    ] {
+        assert_eq!(holds(there, made), right, "{there}");
+    }
 }
