@@ -159,6 +159,11 @@ impl Authentication {
         matches!(self, Self::AesGmac128 | Self::AesGmac192 | Self::AesGmac256)
     }
 
+    /// Whether it needs the driver's keyword `LegacyAlgorithms`.
+    pub fn is_legacy(self) -> bool {
+        self == Self::HmacMd5
+    }
+
     /// Bytes of ICV.
     pub fn icv_len(self) -> usize {
         match self {
@@ -169,7 +174,7 @@ impl Authentication {
 }
 
 /// The algorithms of an ESP SA: `aes-gcm-256`, `aes-cbc-128+hmac-sha-256-128`,
-/// `null+aes-gmac-128`.
+/// `null+aes-gmac-128`, and within AH `aes-cbc-256+none`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Suite {
     /// Confidentiality.
@@ -179,7 +184,7 @@ pub struct Suite {
 }
 
 impl Suite {
-    /// Every pair that makes an ESP SA, legacy algorithms included.
+    /// Every pair that makes an ESP SA of its own, legacy algorithms included.
     pub fn all() -> Vec<Self> {
         let authentications = || {
             let each = Authentication::ALL.into_iter().map(Some);
@@ -191,14 +196,31 @@ impl Suite {
                 authentication,
             })
         });
-        pairs.filter(|suite| suite.check().is_ok()).collect()
+        pairs.filter(|suite| suite.check(false).is_ok()).collect()
     }
 
-    /// Whether the two go together: every packet is authenticated, and by one algorithm.
-    /// AES-GMAC has an IV of its own and so stands alone (RFC 4543 section 3).
-    fn check(self) -> Result<(), SuiteError> {
+    /// Every pair that makes the ESP of a bundle with AH: there ESP need not authenticate.
+    pub fn all_within_ah() -> Vec<Self> {
+        let alone = Encryption::ALL.into_iter().filter(|e| !e.is_gcm());
+        let mut suites = Self::all();
+        suites.extend(alone.map(Self::from));
+        suites
+    }
+
+    /// Whether any of the algorithms needs the driver's keyword `LegacyAlgorithms`.
+    pub fn is_legacy(self) -> bool {
+        matches!(
+            self.encryption,
+            Encryption::DesCbc | Encryption::TripleDesCbc
+        ) || self.authentication == Some(Authentication::HmacMd5)
+    }
+
+    /// Whether the two go together: every packet is authenticated, by AH if not by ESP, and in
+    /// ESP by one algorithm. AES-GMAC has an IV of its own and so stands alone (RFC 4543
+    /// section 3).
+    pub fn check(self, within_ah: bool) -> Result<(), SuiteError> {
         match self.authentication {
-            None if !self.encryption.is_gcm() => Err(SuiteError::NoAuthentication),
+            None if !self.encryption.is_gcm() && !within_ah => Err(SuiteError::NoAuthentication),
             Some(_) if self.encryption.is_gcm() => Err(SuiteError::TwoAuthentications),
             Some(gmac) if gmac.is_gmac() && self.encryption != Encryption::Null => {
                 Err(SuiteError::Gmac)
@@ -212,7 +234,7 @@ impl Suite {
         self.encryption.iv_len() + self.authentication.map_or(0, Authentication::iv_len)
     }
 
-    /// The most bytes that ESP in transport mode adds to a packet; `icv_length` is AES-GCM's.
+    /// The most bytes that header, padding and trailer add to a packet; `icv_length` is AES-GCM's.
     pub fn max_overhead(self, icv_length: usize) -> usize {
         let icv = self.authentication.map_or(0, Authentication::icv_len);
         let icv = if self.encryption.is_gcm() {
@@ -242,11 +264,14 @@ impl From<Encryption> for Suite {
 impl fmt::Display for Suite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.encryption.serialize(&mut *f)?;
-        if let Some(authentication) = self.authentication {
-            f.write_str("+")?;
-            authentication.serialize(f)?;
+        match self.authentication {
+            Some(authentication) => {
+                f.write_str("+")?;
+                authentication.serialize(f)
+            }
+            None if self.encryption.is_gcm() => Ok(()),
+            None => f.write_str("+none"),
         }
-        Ok(())
     }
 }
 
@@ -260,9 +285,14 @@ impl FromStr for Suite {
         };
         let suite = Self {
             encryption: named(encryption)?,
-            authentication: authentication.map(named).transpose()?,
+            authentication: match authentication {
+                None | Some("none") => None,
+                Some(name) => Some(named(name)?),
+            },
         };
-        suite.check().map(|()| suite)
+        // "+none" is for bundles, and whoever says it knows.
+        let within_ah = authentication == Some("none") && !suite.encryption.is_gcm();
+        suite.check(within_ah).map(|()| suite)
     }
 }
 

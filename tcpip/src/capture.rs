@@ -57,6 +57,8 @@ pub struct Capture {
     header: PcapHeader,
     /// In the order of the file.
     pub packets: Vec<Packet>,
+    /// Where and why reading ended early: the packets are those before it.
+    pub cut: Option<String>,
 }
 
 impl Default for Capture {
@@ -68,14 +70,30 @@ impl Default for Capture {
                 ..PcapHeader::default()
             },
             packets: Vec::new(),
+            cut: None,
         }
     }
 }
 
 impl Capture {
-    /// Reads a file.
+    /// Reads a file that is all there.
     pub fn read(path: &Path) -> Result<Self> {
+        let capture = Self::read_far(path)?;
+        capture.check_whole(path).map(|()| capture)
+    }
+
+    /// Reads a file as far as it goes: one that was still being written, or copied, ends within a
+    /// packet.
+    pub fn read_far(path: &Path) -> Result<Self> {
         Self::read_inner(path).with_context(|| format!("cannot use the capture {}", path.display()))
+    }
+
+    /// An error for a file that could not be read to its end.
+    pub fn check_whole(&self, path: &Path) -> Result<()> {
+        match &self.cut {
+            None => Ok(()),
+            Some(reason) => bail!("the capture {} ends early: {reason}", path.display()),
+        }
     }
 
     fn read_inner(path: &Path) -> Result<Self> {
@@ -89,9 +107,15 @@ impl Capture {
         if header.datalink != DataLink::ETHERNET {
             bail!("its link type is {:?}, not Ethernet", header.datalink);
         }
-        let mut packets = Vec::new();
+        let (mut packets, mut cut) = (Vec::new(), None);
         while let Some(packet) = reader.next_raw_packet() {
-            let packet = packet.with_context(|| format!("packet {}", packets.len() + 1))?;
+            let packet = match packet {
+                Ok(packet) => packet,
+                Err(error) => {
+                    cut = Some(format!("packet {}: {error}", packets.len() + 1));
+                    break;
+                }
+            };
             packets.push(Packet {
                 timestamp: Timestamp {
                     seconds: packet.ts_sec,
@@ -101,7 +125,11 @@ impl Capture {
                 frame: packet.data.into_owned(),
             });
         }
-        Ok(Self { header, packets })
+        Ok(Self {
+            header,
+            packets,
+            cut,
+        })
     }
 
     /// An empty capture with this one's resolution of time, for the same packets elsewhere.
@@ -111,6 +139,7 @@ impl Capture {
         Self {
             header,
             packets: Vec::new(),
+            cut: None,
         }
     }
 
@@ -119,6 +148,7 @@ impl Capture {
         Self {
             header: self.header,
             packets,
+            cut: None,
         }
     }
 

@@ -13,8 +13,8 @@ use ndis_sim::{
 };
 use ndis_sys::{
     IPsecOffloadV2HeaderNetBufferListInfo, IPsecOffloadV2NetBufferListInfo,
-    NDIS_OFFLOAD_ENCAPSULATION, NDIS_STATUS_SUCCESS, OID_GEN_CURRENT_PACKET_FILTER,
-    OID_OFFLOAD_ENCAPSULATION, OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA,
+    IPsecOffloadV2TunnelNetBufferListInfo, NDIS_OFFLOAD_ENCAPSULATION, NDIS_STATUS_SUCCESS,
+    OID_GEN_CURRENT_PACKET_FILTER, OID_OFFLOAD_ENCAPSULATION, OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA,
     OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX, OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA, Zero,
 };
 
@@ -98,6 +98,8 @@ pub struct LabOptions {
     pub processors: usize,
     /// Whether the simulator watches the extended registers. Off only to measure speed.
     pub canaries: bool,
+    /// Keywords of the adapters, beside those that the INF sets.
+    pub keywords: Vec<(String, String)>,
 }
 
 /// A simulated machine with the driver loaded.
@@ -105,6 +107,7 @@ pub struct Lab {
     machine: Arc<Machine>,
     driver: Miniport,
     version: NdisVersion,
+    keywords: Vec<(String, String)>,
 }
 
 impl Lab {
@@ -125,6 +128,7 @@ impl Lab {
             machine,
             driver,
             version: options.ndis_version,
+            keywords: options.keywords.clone(),
         })
     }
 
@@ -143,9 +147,12 @@ impl Lab {
     pub fn port(&self, largest: usize, protocol: Arc<dyn Protocol>) -> Result<Port> {
         let jumbo = largest.clamp(1514, JUMBO_MAX).to_string();
         // Without priority and VLAN support 802.1Q tags stay in the frames, as captures have them.
-        let config = AdapterConfig::new(HARDWARE_ID)
+        let mut config = AdapterConfig::new(HARDWARE_ID)
             .keyword("*JumboPacket", jumbo)
             .keyword("*PriorityVLANTag", "0");
+        for (name, value) in &self.keywords {
+            config = config.keyword(name, value.clone());
+        }
         let port = self.port_with(config, protocol)?;
         let possible = port.adapter.mtu() as usize + ETHERNET_HEADER;
         ensure!(
@@ -354,26 +361,31 @@ impl Port {
 /// The NET_BUFFER_LIST of a packet, with its out-of-band words.
 pub fn net_buffer_list(outgoing: &Outgoing, handles: &[Handle], split: Split) -> Result<SendNbl> {
     let (headers, trailer) = match &outgoing.protection {
-        Ok(protection) => (
-            ETHERNET_HEADER + protection.esp_offset + 16,
-            usize::from(protection.pad_len) + 2 + 16,
-        ),
+        Ok(protection) => (protection.header_len(), protection.trailer_len()),
         Err(_) => (ETHERNET_HEADER + 20, 0),
     };
     let number = outgoing.number as u64;
     let nb = split.net_buffer(outgoing.frame.clone(), headers, trailer, number);
     let nbl = SendNbl::with_net_buffers(vec![nb]).cookie(number);
-    Ok(match &outgoing.protection {
-        Err(_) => nbl,
-        Ok(protection) => nbl
-            .info(
-                IPsecOffloadV2NetBufferListInfo as usize,
-                handles[protection.sa],
-            )
-            .info(
-                IPsecOffloadV2HeaderNetBufferListInfo as usize,
-                offload::transmit_header(protection)?,
-            ),
+    let Ok(protection) = &outgoing.protection else {
+        return Ok(nbl);
+    };
+    // The only SA, of whichever mode, or that of the transport-mode portion.
+    let nbl = nbl
+        .info(
+            IPsecOffloadV2NetBufferListInfo as usize,
+            handles[protection.sa()],
+        )
+        .info(
+            IPsecOffloadV2HeaderNetBufferListInfo as usize,
+            offload::transmit_header(protection)?,
+        );
+    Ok(match protection.inner {
+        None => nbl,
+        Some(_) => nbl.info(
+            IPsecOffloadV2TunnelNetBufferListInfo as usize,
+            handles[protection.outer.sa],
+        ),
     })
 }
 

@@ -9,9 +9,11 @@
 //! | [`sas`], [`algorithm`] | `sas.json` |
 //! | [`capture`], [`packet`] | pcap files; where things are in a frame |
 //! | [`policy`] | which packets are protected, by which SA |
-//! | [`framing`], [`unframe`] | ESP headers, padding and trailers, without keys |
+//! | [`plan`] | the SAs that `run` makes |
+//! | [`framing`], [`unframe`] | AH, UDP and ESP headers, padding, trailers and tunnels, without keys |
+//! | [`protection`], [`places`] | where the headers are: by who put them there, and by their bytes |
 //! | [`outbound`] | SAs and sequence numbers for the packets of a capture |
-//! | [`software`] | ESP with keys, to check the driver |
+//! | [`software`] | ESP and AH with keys, to check the driver |
 //! | [`offload`] | the buffers of the direct OIDs, out-of-band words |
 //! | [`lab`], [`split`], [`recorder`] | machine, adapters, memory of frames, what comes back |
 //! | [`verify`], [`compare`] | what must be true of a packet that went through |
@@ -28,7 +30,10 @@ pub mod lab;
 pub mod offload;
 pub mod outbound;
 pub mod packet;
+pub mod places;
+pub mod plan;
 pub mod policy;
+pub mod protection;
 pub mod receive;
 pub mod recorder;
 pub mod run;

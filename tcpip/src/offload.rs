@@ -18,8 +18,8 @@ use ndis_sys::{
 
 use crate::{
     algorithm::{Authentication, Encryption},
-    outbound::Protection,
     policy::Offers,
+    protection::{Portion, Protection},
     sas::{AuthenticationKey, EncryptionKey, Sa, UdpEsp},
     unframe::HeaderInfo,
 };
@@ -359,16 +359,34 @@ pub(crate) fn bytes_of<T: Zero>(structure: &T) -> &[u8] {
 }
 
 /// `IPsecOffloadV2HeaderNetBufferListInfo.Transmit` of a framed packet.
+///
+/// Offsets count "from the beginning of the IP header", which in a tunnel is the outer one. A packet
+/// with a portion in a tunnel has two ESP headers, and the page does not say which of them the word
+/// is about: here it is the first one, as in every other packet.
 pub fn transmit_header(protection: &Protection) -> Result<usize> {
+    transmit_header_of(protection, &protection.outer)
+}
+
+/// The same about one of the portions.
+pub fn transmit_header_of(protection: &Protection, portion: &Portion) -> Result<usize> {
     type Word = NDIS_IPSEC_OFFLOAD_V2_HEADER_NET_BUFFER_LIST_INFO_TRANSMIT;
-    let offset = u8::try_from(protection.esp_offset / 4)
-        .ok()
-        .filter(|_| protection.esp_offset.is_multiple_of(4))
-        .with_context(|| format!("EspHeaderOffset cannot name {}", protection.esp_offset))?;
-    let word = Word::ZERO
-        .with(Word::NextHeader, protection.next_header.into())
-        .with(Word::PadLength, protection.pad_len.into())
-        .with(Word::EspHeaderOffset, offset.into());
+    let in_words = |at: usize| -> Result<u32> {
+        let offset = at - protection.outer.ip;
+        let words = u8::try_from(offset / 4).ok();
+        let words = words.filter(|_| offset.is_multiple_of(4));
+        let words = words.with_context(|| format!("the header offsets cannot name {offset}"))?;
+        Ok(words.into())
+    };
+    let mut word = Word::ZERO;
+    if let Some(ah) = portion.ah {
+        word = word.with(Word::AhHeaderOffset, in_words(ah.at)?);
+    }
+    if let Some(esp) = portion.esp {
+        word = word
+            .with(Word::NextHeader, esp.next_header.into())
+            .with(Word::PadLength, esp.pad_len.into())
+            .with(Word::EspHeaderOffset, in_words(esp.at)?);
+    }
     Ok(word.Bits as usize)
 }
 

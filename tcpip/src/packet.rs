@@ -7,6 +7,12 @@ use etherparse::{
     Ipv6RawExtHeaderSlice,
 };
 
+/// EtherType of IPv4.
+pub const ETHERTYPE_IPV4: [u8; 2] = EtherType::IPV4.0.to_be_bytes();
+
+/// EtherType of IPv6.
+pub const ETHERTYPE_IPV6: [u8; 2] = EtherType::IPV6.0.to_be_bytes();
+
 /// Bytes of an Ethernet header without a tag.
 pub const ETHERNET_HEADER: usize = 14;
 
@@ -21,6 +27,12 @@ pub const PROTOCOL_AH: u8 = IpNumber::AUTHENTICATION_HEADER.0;
 
 /// IP protocol number of UDP.
 pub const PROTOCOL_UDP: u8 = IpNumber::UDP.0;
+
+/// IP protocol number of an IPv4 packet in a tunnel.
+pub const PROTOCOL_IPV4: u8 = IpNumber::IPV4.0;
+
+/// IP protocol number of an IPv6 packet in a tunnel.
+pub const PROTOCOL_IPV6: u8 = IpNumber::IPV6.0;
 
 /// Offsets, in bytes from the start of the frame, in a frame with a complete IP packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +86,15 @@ impl Layout {
         }
     }
 
+    /// The IP packet whose header is at `ip`, of whichever version: what a tunnel carries.
+    pub fn at(frame: &[u8], ip: usize) -> Result<Self, NoLayout> {
+        match frame.get(ip).map(|first| first >> 4) {
+            Some(4) => Self::of_ipv4(frame, ip),
+            Some(6) => Self::of_ipv6(frame, ip),
+            _ => Err(NoLayout::Malformed),
+        }
+    }
+
     fn of_ipv4(frame: &[u8], ip: usize) -> Result<Self, NoLayout> {
         let header = Ipv4HeaderSlice::from_slice(&frame[ip..]).map_err(|_| NoLayout::Malformed)?;
         let header_len = header.slice().len();
@@ -116,7 +137,7 @@ impl Layout {
         };
         // Walk all extension headers; the insertion point only moves behind those that belong
         // in front of IPsec.
-        let (mut next, mut at) = (header.next_header(), ip + 40);
+        let (mut next, mut at, mut field) = (header.next_header(), ip + 40, ip + 6);
         loop {
             let rest = &packet[at..];
             let len = match next {
@@ -137,13 +158,15 @@ impl Layout {
                 break;
             }
             let in_front_of_ipsec = next != IpNumber::IPV6_DESTINATION_OPTIONS;
-            next = IpNumber(packet[at]);
-            if in_front_of_ipsec {
-                layout.protocol_field = at;
-                layout.protocol = next.0;
-                layout.payload = at + len;
-            }
+            (next, field) = (IpNumber(packet[at]), at);
             at += len;
+            if in_front_of_ipsec {
+                (layout.protocol_field, layout.protocol, layout.payload) = (field, next.0, at);
+            }
+        }
+        // Somebody else may have put destination options in front of IPsec headers.
+        if [PROTOCOL_ESP, PROTOCOL_AH].contains(&next.0) && !layout.fragment {
+            (layout.protocol_field, layout.protocol, layout.payload) = (field, next.0, at);
         }
         // Segmentation offload leaves a length of zero in a capture.
         if end == ip + 40 && layout.protocol != IpNumber::IPV6_NO_NEXT_HEADER.0 {

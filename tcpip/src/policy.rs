@@ -1,17 +1,14 @@
 //! Which packets are protected, and by which SA: the part of an IPsec policy that a run needs.
 
-use std::{collections::HashSet, fmt, net::IpAddr};
+use std::{fmt, net::IpAddr};
 
-use anyhow::{Context, Result};
-use rand_chacha::{
-    ChaCha20Rng,
-    rand_core::{Rng, SeedableRng},
-};
+use anyhow::Result;
 
 use crate::{
     algorithm::Suite,
     packet::{Layout, NoLayout, PROTOCOL_AH, PROTOCOL_ESP},
-    sas::{AuthenticationKey, Direction, EncryptionKey, Esp, Mode, Sa, SaFile, Spi, UdpEsp},
+    plan::{Plan, Shape},
+    sas::{Mode, Sa, SaFile},
 };
 
 /// Ports whose UDP is the key exchange's or its encapsulation's (RFC 3948).
@@ -116,23 +113,30 @@ pub fn eligible(frame: &[u8], offers: &Offers) -> Result<Layout, Clear> {
     }
 }
 
-/// The first SA of the list that takes a packet of this layout, for sending.
+/// The first SA of the list that takes a packet of this layout, for sending. A tunnel that is there
+/// to carry the packets of other SAs takes none of its own unless it has a selector.
 pub fn outbound_sa(sas: &[Sa], layout: &Layout) -> Option<usize> {
     let takes = |wanted: Option<IpAddr>, address| wanted.is_none_or(|wanted| wanted == address);
+    let carries_others = |sa: &Sa| {
+        sas.iter()
+            .any(|other| other.tunnel.as_ref() == Some(&sa.name))
+    };
     sas.iter().position(|sa| {
         let selected = match (sa.mode, sa.selector) {
             (_, Some(selector)) => {
                 selector.source.contains(&layout.source)
                     && selector.destination.contains(&layout.destination)
             }
-            (Mode::Tunnel, None) => true,
+            (Mode::Tunnel, None) => !carries_others(sa),
             (Mode::Transport, None) => {
                 takes(sa.source, layout.source) && takes(sa.destination, layout.destination)
             }
         };
         sa.direction.is_outbound()
             && selected
-            && sa.is_ipv6().is_ok_and(|six| six == (layout.version == 6))
+            && sa
+                .takes_ipv6()
+                .is_ok_and(|six| six == (layout.version == 6))
     })
 }
 
@@ -145,8 +149,8 @@ pub enum Keys {
     Random,
 }
 
-/// Makes one ESP transport SA per (source, destination) of the packets that can be protected,
-/// in order of appearance and at most as many as the adapter takes. `icv_length` is AES-GCM's.
+/// Makes one ESP transport SA per (source, destination) of the packets that can be protected: the
+/// plainest [`Plan`]. `icv_length` is AES-GCM's.
 pub fn make_sas<'a>(
     frames: impl Iterator<Item = &'a [u8]>,
     offers: &Offers,
@@ -154,86 +158,18 @@ pub fn make_sas<'a>(
     icv_length: usize,
     keys: Keys,
 ) -> Result<SaFile> {
-    let mut pairs: Vec<(IpAddr, IpAddr)> = Vec::new();
-    let mut foreign = HashSet::new();
-    for frame in frames {
-        match eligible(frame, offers) {
-            Ok(layout) => {
-                let pair = (layout.source, layout.destination);
-                if !pairs.contains(&pair) && pairs.len() < offers.capacity {
-                    pairs.push(pair);
-                }
-            }
-            Err(Clear::AlreadyIpsec) => foreign.extend(spis(frame)),
-            Err(_) => {}
-        }
-    }
-
-    let mut seed = [0; 32];
-    let comment = match keys {
-        Keys::Seed(number) => {
-            seed[..8].copy_from_slice(&number.to_le_bytes());
-            format!("keys made from the seed {number}: known to everybody, for tests only")
-        }
-        Keys::Random => {
-            getrandom::fill(&mut seed).context("the system has no random numbers")?;
-            "random keys".to_owned()
-        }
+    let plan = Plan {
+        shape: Shape::default(),
+        suite: suite.into(),
+        icv_length,
+        esn: false,
+        keys,
     };
-    let mut rng = ChaCha20Rng::from_seed(seed);
-    let mut bytes = |len: usize| {
-        let mut bytes = vec![0; len];
-        rng.fill_bytes(&mut bytes);
-        bytes
-    };
-    let Suite {
-        encryption,
-        authentication,
-    } = suite.into();
-    let name = |(source, destination): (IpAddr, IpAddr)| format!("{source} > {destination}");
-    // Not 1 to 255 (RFC 4303 section 2.1), and none that the capture already uses.
-    let mut free_spis = (0x1000_0001..).filter(|spi| !foreign.contains(spi));
-    let sas = pairs
-        .iter()
-        .map(|&(source, destination)| Sa {
-            name: name((source, destination)),
-            direction: Direction::Both,
-            mode: Mode::Transport,
-            source: Some(source),
-            destination: Some(destination),
-            ip_version: None,
-            esp: Some(Esp {
-                spi: Spi(free_spis.next().expect("the numbers do not run out")),
-                encryption: EncryptionKey {
-                    algorithm: encryption,
-                    key: bytes(encryption.key_len()),
-                    salt: bytes(encryption.salt_len()),
-                    icv_length: encryption.is_gcm().then_some(icv_length),
-                },
-                authentication: authentication.map(|algorithm| AuthenticationKey {
-                    algorithm,
-                    key: bytes(algorithm.key_len()),
-                    salt: bytes(algorithm.salt_len()),
-                }),
-                esn: false,
-                sequence: 1,
-                sequence_high: 0,
-            }),
-            ah: None,
-            udp_esp: UdpEsp::None,
-            udp_ports: None,
-            selector: None,
-            tunnel: None,
-            pair: pairs
-                .contains(&(destination, source))
-                .then(|| name((destination, source))),
-        })
-        .collect();
-    Ok(SaFile::new(sas, comment))
+    plan.make(frames, offers)
 }
 
 /// The SPIs of a packet that is already IPsec.
-fn spis(frame: &[u8]) -> Option<u32> {
+pub(crate) fn spis(frame: &[u8]) -> Option<u32> {
     let layout = Layout::of(frame).ok()?;
     let at = layout.payload + if layout.protocol == PROTOCOL_AH { 4 } else { 0 };
     let bytes = frame.get(at..at + 4)?;

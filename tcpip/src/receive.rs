@@ -2,9 +2,10 @@
 //! without SAs, and what adapter B indicates is written down.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::{BufWriter, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -18,8 +19,10 @@ use crate::{
     compare::describe,
     lab::{Lab, LabOptions, PATIENCE, status_name},
     offload::Way,
+    packet::ETHERNET_HEADER,
     recorder::{Indicated, Recorder},
     sas::SaFile,
+    split::Split,
     unframe::HeaderInfo,
 };
 
@@ -34,6 +37,8 @@ pub struct ReceiveOptions {
     pub input: PathBuf,
     /// Where `received.jsonl` and `indicated.pcap` go.
     pub out: PathBuf,
+    /// How the frames lie in the memory of the injecting adapter.
+    pub split: Split,
     /// NET_BUFFER_LISTs per send call of the injecting adapter.
     pub burst: usize,
 }
@@ -71,6 +76,11 @@ pub struct HeaderLine {
 }
 
 impl Line {
+    /// Whether an SA matched and the packet was found wrong.
+    pub fn is_failed(&self) -> bool {
+        self.crypto_done && self.crypto_status != "CRYPTO_SUCCESS"
+    }
+
     fn new(number: usize, sent: &[u8], seen: &Indicated) -> Self {
         let header_line = |header: HeaderInfo| HeaderLine {
             next_header: header.next_header,
@@ -89,11 +99,43 @@ impl Line {
     }
 }
 
+/// What was received.
+#[derive(Debug, Default)]
+pub struct Received {
+    /// What was written to `received.jsonl`.
+    pub lines: Vec<Line>,
+    /// What was not as it must be: packets that did not come up, a capture that ends early.
+    pub problems: Vec<String>,
+}
+
+impl Received {
+    /// The lines, if there was no problem.
+    pub fn complete(self) -> Result<Vec<Line>> {
+        ensure!(self.problems.is_empty(), self.problems.join("\n"));
+        Ok(self.lines)
+    }
+
+    /// The numbers of the packets with a bad verdict, by `CryptoStatus`.
+    pub fn failed(&self) -> BTreeMap<&str, Vec<usize>> {
+        let mut failed: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for line in self.lines.iter().filter(|line| line.is_failed()) {
+            let status = failed.entry(&line.crypto_status).or_default();
+            status.push(line.packet);
+        }
+        failed
+    }
+}
+
 /// Receives a capture, and returns what was written to `received.jsonl`.
 ///
 /// A packet with a bad verdict is no error; one that does not come up is.
 pub fn receive(options: &ReceiveOptions, progress: &ProgressBar) -> Result<Vec<Line>> {
-    let input = Capture::read(&options.input)?;
+    receive_far(options, progress)?.complete()
+}
+
+/// The same, as far as it goes: what was received before a problem is written and returned.
+pub fn receive_far(options: &ReceiveOptions, progress: &ProgressBar) -> Result<Received> {
+    let input = Capture::read_far(&options.input)?;
     let file = SaFile::read(&options.sas)?;
     fs::create_dir_all(&options.out)
         .with_context(|| format!("cannot make {}", options.out.display()))?;
@@ -109,51 +151,72 @@ pub fn receive(options: &ReceiveOptions, progress: &ProgressBar) -> Result<Vec<L
     b.activate_offload()?;
     let handles = b.offload(&file.sas, Way::Inbound)?;
 
-    let mut lines = Vec::new();
-    let mut indicated = Vec::new();
-    for burst in input.packets.chunks(options.burst.max(1)) {
-        let about = |offset: usize| {
-            let number = lines.len() + offset + 1;
-            format!("packet {number} ({})", describe(&burst[offset].frame))
-        };
-        let chain = burst
-            .iter()
-            .map(|packet| SendNbl::new(packet.frame.clone()));
+    let mut received = Received::default();
+    let mut indicated = input.like();
+    for (index, burst) in input.packets.chunks(options.burst.max(1)).enumerate() {
+        let first = index * options.burst.max(1) + 1;
+        let numbered = || burst.iter().zip(first..);
+        let chain = numbered().map(|(packet, number)| {
+            let cookie = number as u64;
+            let nb =
+                options
+                    .split
+                    .net_buffer(packet.frame.clone(), ETHERNET_HEADER + 20, 0, cookie);
+            SendNbl::with_net_buffers(vec![nb]).cookie(cookie)
+        });
         injector.send(chain.collect())?;
         let completed = injector_side.take_completed(burst.len(), PATIENCE);
-        for offset in 0..burst.len() {
-            let status = completed.get(offset).map(|completed| completed.status);
-            ensure!(
-                status == Some(NDIS_STATUS_SUCCESS),
-                "{}: not put on the wire: {}",
-                about(offset),
-                status.map_or("not completed".to_owned(), status_name)
-            );
+        let mut on_wire = Vec::new();
+        for (packet, number) in numbered() {
+            let mine = completed.iter().find(|sent| sent.cookie == number as u64);
+            match mine.map(|sent| sent.status) {
+                Some(NDIS_STATUS_SUCCESS) => on_wire.push((packet, number)),
+                status => received.problems.push(format!(
+                    "packet {number} ({}): not put on the wire: {}",
+                    describe(&packet.frame),
+                    status.map_or("not completed".to_owned(), status_name)
+                )),
+            }
         }
-        let came_up = b_side.take_received(burst.len(), PATIENCE);
-        ensure!(
-            came_up.len() == burst.len(),
-            "{}: it did not come up",
-            about(came_up.len())
-        );
-        for (packet, seen) in burst.iter().zip(came_up) {
-            lines.push(Line::new(lines.len() + 1, &packet.frame, &seen));
-            indicated.push(Packet::new(packet.timestamp, seen.frame));
+        let came_up = b_side.take_received(on_wire.len(), PATIENCE);
+        let (expected, came) = (on_wire.len(), came_up.len());
+        for ((packet, number), seen) in on_wire.into_iter().zip(came_up) {
+            received.lines.push(Line::new(number, &packet.frame, &seen));
+            let packet = Packet::new(packet.timestamp, seen.frame);
+            indicated.packets.push(packet);
         }
-        progress.set_position(lines.len() as u64);
+        if let Some(check) = lab.machine().bug_check() {
+            write(&options.out, &received.lines, &indicated)?;
+            return Err(check.into());
+        }
+        if came < expected {
+            // What comes up does not tell which packet it was.
+            received.problems.push(format!(
+                "of the packets from {first} to {} only {came} of {expected} came up: stopped there, \
+                 and their numbers are a guess",
+                first + burst.len() - 1
+            ));
+            break;
+        }
+        progress.set_position((first + burst.len() - 1) as u64);
+    }
+    write(&options.out, &received.lines, &indicated)?;
+    if let Err(error) = input.check_whole(&options.input) {
+        received.problems.push(error.to_string());
     }
 
     b.delete_sas(&handles)?;
-    let mut jsonl = BufWriter::new(File::create(options.out.join("received.jsonl"))?);
-    for line in &lines {
+    drop((injector, b));
+    lab.finish()?;
+    Ok(received)
+}
+
+fn write(out: &Path, lines: &[Line], indicated: &Capture) -> Result<()> {
+    let mut jsonl = BufWriter::new(File::create(out.join("received.jsonl"))?);
+    for line in lines {
         serde_json::to_writer(&mut jsonl, line)?;
         jsonl.write_all(b"\n")?;
     }
     jsonl.flush()?;
-    let mut capture = input.like();
-    capture.packets = indicated;
-    capture.write(&options.out.join("indicated.pcap"))?;
-    drop((injector, b));
-    lab.finish()?;
-    Ok(lines)
+    indicated.write(&out.join("indicated.pcap"))
 }

@@ -20,10 +20,11 @@ use crate::{
     lab::{Lab, LabOptions, PATIENCE, net_buffer_list},
     offload::Way,
     outbound::Sender,
-    policy::{Clear, Keys, make_sas},
+    plan::{Plan, Shape},
+    policy::{Clear, Keys},
     recorder::Recorder,
     split::Split,
-    verify::{check_completion, check_received, check_wire},
+    verify::{check_completion, check_indicated, check_received, check_wire},
     wireshark,
 };
 
@@ -36,7 +37,9 @@ pub struct RunOptions {
     pub input: PathBuf,
     /// Where the results go.
     pub out: PathBuf,
-    /// Algorithms of all SAs.
+    /// Headers and modes of all SAs.
+    pub shape: Shape,
+    /// Algorithms of ESP.
     pub suite: Suite,
     /// Bytes of ICV, if the algorithm is AES-GCM.
     pub icv_length: usize,
@@ -48,6 +51,18 @@ pub struct RunOptions {
     pub split: Split,
     /// NET_BUFFER_LISTs per send call.
     pub burst: usize,
+}
+
+impl RunOptions {
+    fn plan(&self) -> Plan {
+        Plan {
+            shape: self.shape,
+            suite: self.suite,
+            icv_length: self.icv_length,
+            esn: self.esn,
+            keys: self.keys,
+        }
+    }
 }
 
 /// What happened.
@@ -87,7 +102,7 @@ impl Outcome {
 ///
 /// What is not about one packet: a request that fails, a rule of the simulator, a leak.
 pub fn run(options: &RunOptions, progress: &ProgressBar) -> Result<Outcome> {
-    let input = Capture::read(&options.input)?;
+    let input = Capture::read_far(&options.input)?;
     fs::create_dir_all(&options.out)
         .with_context(|| format!("cannot make {}", options.out.display()))?;
     forget_last_run(&options.out)?;
@@ -97,7 +112,8 @@ pub fn run(options: &RunOptions, progress: &ProgressBar) -> Result<Outcome> {
         .zip(&input.packets)
         .max_by_key(|(_, packet)| packet.frame.len());
     let (number, longest) = longest.map_or((0, 0), |(number, packet)| (number, packet.frame.len()));
-    let largest = longest + options.suite.max_overhead(options.icv_length);
+    let plan = options.plan();
+    let largest = longest + plan.max_overhead()?;
 
     let lab = Lab::start(&options.lab)?;
     let [a_side, b_side, tap_side] = [(); 3].map(|()| Recorder::on(lab.machine()));
@@ -119,16 +135,7 @@ pub fn run(options: &RunOptions, progress: &ProgressBar) -> Result<Outcome> {
         "two adapters of one driver offer different things"
     );
     let frames = input.packets.iter().map(|packet| packet.frame.as_slice());
-    let mut file = make_sas(
-        frames,
-        &offers,
-        options.suite,
-        options.icv_length,
-        options.keys,
-    )?;
-    if options.esn {
-        file.extend_sequence_numbers();
-    }
+    let file = plan.make(frames, &offers)?;
     file.write(&options.out.join("sas.json"))?;
     wireshark::write_configuration(&options.out, &file.sas)?;
     let outbound = a.offload(&file.sas, Way::Outbound)?;
@@ -184,6 +191,7 @@ pub fn run(options: &RunOptions, progress: &ProgressBar) -> Result<Outcome> {
                     ivs.note(&seen.frame, &file.sas)?;
                 }
                 outcome.encrypted += is_protected;
+                let on_wire = seen;
                 let seen = indicated.context("it did not come up")?;
                 let checked = check_received(outgoing, seen, &file.sas, &packet.frame);
                 received.push(Packet {
@@ -191,6 +199,7 @@ pub fn run(options: &RunOptions, progress: &ProgressBar) -> Result<Outcome> {
                     ..packet.clone()
                 });
                 checked.context("received")?;
+                check_indicated(outgoing, &on_wire.frame, seen, &file.sas).context("received")?;
                 outcome.verified += is_protected;
                 Ok(())
             };
@@ -224,6 +233,9 @@ pub fn run(options: &RunOptions, progress: &ProgressBar) -> Result<Outcome> {
                 describe(&extra.frame)
             );
         }
+    }
+    if let Err(error) = input.check_whole(&options.input) {
+        outcome.failures.push(error.to_string());
     }
     wire.write(&options.out.join("wire.pcap"))?;
     let received = input.with_packets(received);

@@ -3,7 +3,7 @@
 
 use std::{fs, path::PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use indicatif::ProgressBar;
 use ndis_sys::{NDIS_PACKET_TYPE_DIRECTED, NDIS_PACKET_TYPE_PROMISCUOUS};
 
@@ -12,9 +12,9 @@ use crate::{
     compare::describe,
     lab::{Lab, LabOptions, PATIENCE, net_buffer_list},
     offload::Way,
-    outbound::Sender,
+    outbound::{Outgoing, Sender},
     recorder::Recorder,
-    sas::SaFile,
+    sas::{SaFile, max_overhead},
     split::Split,
     verify::{check_completion, check_untouched},
     wireshark,
@@ -38,25 +38,35 @@ pub struct SendOptions {
 }
 
 /// What was sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sent {
     /// Packets on the wire.
     pub packets: usize,
     /// Those with an SA.
     pub protected: usize,
+    /// Packets that are not on the wire, each with the reason, and a capture that ends early.
+    pub problems: Vec<String>,
 }
 
-/// Sends a capture. The frames are recorded as they are, not compared with anything.
+impl Sent {
+    /// What was sent, if that is everything.
+    pub fn complete(self) -> Result<Self> {
+        ensure!(self.problems.is_empty(), self.problems.join("\n"));
+        Ok(self)
+    }
+}
+
+/// Sends a capture. The frames are recorded as they are, not compared with anything. A packet that
+/// does not go out is a problem in the result; the others are in `wire.pcap`.
 pub fn send(options: &SendOptions, progress: &ProgressBar) -> Result<Sent> {
-    let input = Capture::read(&options.input)?;
+    let input = Capture::read_far(&options.input)?;
     let file = SaFile::read(&options.sas)?;
     fs::create_dir_all(&options.out)
         .with_context(|| format!("cannot make {}", options.out.display()))?;
     progress.set_length(input.packets.len() as u64);
 
-    let overhead = |sa: &crate::sas::Sa| sa.esp.as_ref().map_or(0, |esp| esp.max_overhead());
     let longest = input.packets.iter().map(|packet| packet.frame.len()).max();
-    let largest = longest.unwrap_or(0) + file.sas.iter().map(overhead).max().unwrap_or(0);
+    let largest = longest.unwrap_or(0) + max_overhead(&file.sas);
 
     let lab = Lab::start(&options.lab)?;
     let [a_side, tap_side] = [(); 2].map(|()| Recorder::on(lab.machine()));
@@ -83,19 +93,33 @@ pub fn send(options: &SendOptions, progress: &ProgressBar) -> Result<Sent> {
             .collect::<Result<Vec<_>>>()?;
         a.send(chain)?;
         let completed = a_side.take_completed(outgoing.len(), PATIENCE);
-        let mut on_wire = tap_side.take_received(outgoing.len(), PATIENCE).into_iter();
-        for (packet, outgoing) in burst.iter().zip(&outgoing) {
-            let about = || format!("packet {} ({})", outgoing.number, describe(&packet.frame));
-            check_completion(outgoing, &completed).with_context(about)?;
-            let seen = on_wire
-                .next()
-                .with_context(|| format!("{}: it never was on the wire", about()))?;
-            check_untouched(&seen).with_context(about)?;
-            wire.packets.push(Packet::new(packet.timestamp, seen.frame));
-            sent.packets += 1;
-            sent.protected += usize::from(outgoing.protection.is_ok());
+        let went_out = |outgoing: &Outgoing| check_completion(outgoing, &completed);
+        let count = outgoing.iter().filter(|o| went_out(o).is_ok()).count();
+        let mut on_wire = tap_side.take_received(count, PATIENCE).into_iter();
+        if let Some(check) = lab.machine().bug_check() {
+            wire.write(&options.out.join("wire.pcap"))?;
+            return Err(check.into());
         }
-        progress.set_position(sent.packets as u64);
+        for (packet, outgoing) in burst.iter().zip(&outgoing) {
+            let mut record = || -> Result<()> {
+                went_out(outgoing)?;
+                let seen = on_wire.next().context("it never was on the wire")?;
+                check_untouched(&seen)?;
+                wire.packets.push(Packet::new(packet.timestamp, seen.frame));
+                sent.packets += 1;
+                sent.protected += usize::from(outgoing.protection.is_ok());
+                Ok(())
+            };
+            if let Err(error) = record() {
+                let (number, about) = (outgoing.number, describe(&packet.frame));
+                sent.problems
+                    .push(format!("packet {number} ({about}): {error:#}"));
+            }
+        }
+        progress.set_position((first + burst.len() - 1) as u64);
+    }
+    if let Err(error) = input.check_whole(&options.input) {
+        sent.problems.push(error.to_string());
     }
 
     a.delete_sas(&handles)?;

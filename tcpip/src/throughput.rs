@@ -29,7 +29,7 @@ use crate::{
     lab::{Lab, LabOptions, PATIENCE, net_buffer_list},
     offload::{ReceiveStamp, Way},
     outbound::Sender,
-    sas::Sa,
+    sas::{Sa, max_overhead},
     split::Split,
 };
 
@@ -129,14 +129,13 @@ pub fn measure(options: &LabOptions, load: &Load<'_>) -> Result<Throughput> {
         ..options.clone()
     })?;
     lab.machine().ndis().watch_data(false);
-    let overhead = |sa: &Sa| sa.esp.as_ref().map_or(0, |esp| esp.max_overhead());
     let longest = load
         .frames
         .iter()
         .map(|frame| frame.len())
         .max()
         .unwrap_or(0);
-    let largest = longest + load.sas.iter().map(overhead).max().unwrap_or(0);
+    let largest = longest + max_overhead(load.sas);
 
     let sender_side = Arc::new(Counter::default());
     let receiver_side = Arc::new(Counter::default());

@@ -1,17 +1,17 @@
 //! What must be true of a packet that went through the driver.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use ndis_sys::NDIS_STATUS_SUCCESS;
 
 use crate::{
     compare::{difference, same_on_the_link},
     lab::status_name,
     offload::ReceiveStamp,
-    outbound::{Outgoing, Protection, expected_on_wire},
+    outbound::{Outgoing, Protection, expected_indicated, expected_on_wire},
     packet::{Layout, ipv4_checksum},
     recorder::{Completed, Indicated},
-    sas::Sa,
-    unframe::unframe_esp,
+    sas::{Sa, Spi},
+    unframe::{HeaderInfo, Identity, check_header_info, unframe},
 };
 
 /// A packet's send must be completed once, and successfully.
@@ -52,6 +52,19 @@ pub fn check_untouched(seen: &Indicated) -> Result<()> {
     Ok(())
 }
 
+/// What came up must be, byte for byte, what software makes of the frame of the wire: decrypted in
+/// place, and everything else as it was.
+pub fn check_indicated(
+    outgoing: &Outgoing,
+    wire: &[u8],
+    seen: &Indicated,
+    sas: &[Sa],
+) -> Result<()> {
+    let expected = expected_indicated(outgoing, sas, wire)?;
+    ensure!(seen.frame == expected, difference(&seen.frame, &expected));
+    Ok(())
+}
+
 /// Does TCP/IP's part on a packet that came up, and compares it with what was sent. The result
 /// is the frame with what IPsec does not carry put back from `captured`: the padding of the link
 /// that it was captured on, and an IPv4 header checksum that had not been filled in there.
@@ -87,36 +100,84 @@ pub fn check_received(
     Ok(frame)
 }
 
-/// Checks the driver's verdict and takes the ESP envelope off.
+/// Checks the driver's verdict and takes all headers off.
 pub fn strip(protection: &Protection, seen: &Indicated, sas: &[Sa]) -> Result<Vec<u8>> {
     let stamp = ReceiveStamp {
         sa_delete_req: false,
         ..seen.stamp
     };
+    // "NextCryptoDone is set only if a packet has both tunnel and transport IPsec payloads".
     let verified = ReceiveStamp {
         crypto_done: true,
+        next_crypto_done: protection.inner.is_some(),
         ..ReceiveStamp::NONE
     };
     ensure!(
         stamp == verified,
-        "CryptoDone {}, NextCryptoDone {}, {} instead of a verified packet",
+        "CryptoDone {}, NextCryptoDone {}, {} instead of a verified packet{}",
         u8::from(stamp.crypto_done),
         u8::from(stamp.next_crypto_done),
-        stamp.status_name()
+        stamp.status_name(),
+        if verified.next_crypto_done {
+            " in a tunnel"
+        } else {
+            ""
+        }
     );
-    let esp = sas[protection.sa]
-        .esp
-        .as_ref()
-        .context("an SA without ESP")?;
-    let header = seen.header.context("HeaderInfoSet is not set")?;
-    let plain = unframe_esp(&seen.frame, esp.iv_len(), esp.icv_len(), Some(header))?;
+    let mut frame = seen.frame.clone();
+    let mut trailers = Vec::new();
+    for portion in protection.portions().rev() {
+        let sa = &sas[portion.sa];
+        let plain = unframe(&frame, sa)?;
+        check_identity(
+            "AH",
+            plain.ah,
+            sa.ah.as_ref().map(|ah| ah.spi),
+            portion.ah.map(|ah| ah.sequence),
+        )?;
+        check_identity(
+            "ESP",
+            plain.esp,
+            sa.esp.as_ref().map(|esp| esp.spi),
+            portion.esp.map(|esp| esp.sequence),
+        )?;
+        trailers.extend(plain.trailer);
+        frame = plain.frame;
+    }
+    check_header_words(seen.header, &trailers, protection)?;
+    Ok(frame)
+}
+
+fn check_identity(
+    protocol: &str,
+    found: Option<Identity>,
+    spi: Option<Spi>,
+    sequence: Option<u64>,
+) -> Result<()> {
+    let wanted = spi.zip(sequence).map(|(spi, sequence)| Identity {
+        spi: spi.0,
+        sequence: sequence as u32,
+    });
     ensure!(
-        plain.spi == esp.spi.0 && plain.sequence == protection.sequence as u32,
-        "SPI {:#x}, sequence number {} instead of {}, {}",
-        plain.spi,
-        plain.sequence,
-        esp.spi,
-        protection.sequence as u32
+        found == wanted,
+        "SPI and sequence number of {protocol} are {found:x?} instead of {wanted:x?}"
     );
-    Ok(plain.frame)
+    Ok(())
+}
+
+/// The header words are about the ESP trailer. With one trailer they must be set, with none they
+/// must not. Of two the documentation does not say which they would be about: either, if any.
+fn check_header_words(
+    seen: Option<HeaderInfo>,
+    trailers: &[HeaderInfo],
+    protection: &Protection,
+) -> Result<()> {
+    match (seen, trailers) {
+        (None, []) => Ok(()),
+        (None, _) if protection.inner.is_some() => Ok(()),
+        (None, _) => bail!("HeaderInfoSet is not set"),
+        (Some(_), []) => bail!("HeaderInfoSet is set for a packet without ESP"),
+        (Some(said), _) if trailers.contains(&said) => Ok(()),
+        (Some(said), [trailer, ..]) => Ok(check_header_info(Some(said), *trailer)?),
+    }
 }

@@ -2,19 +2,39 @@
 
 use etherparse::{IpFragOffset, IpNumber, Ipv4Header, Ipv6Header, PacketBuilder};
 use tcpip::{
-    framing::{EspParameters, ROOM, frame_esp},
+    algorithm::Suite,
+    framing::{Framed, Numbers, ROOM, frame as frame_for},
     packet::{Layout, NoLayout, ipv4_checksum},
-    policy::{Clear, Offers, eligible},
+    places::PlaceError,
+    policy::{Clear, Keys, Offers, eligible, make_sas},
+    sas::{Sa, Spi},
     unframe::{HeaderInfo, UnframeError, unframe_esp},
 };
 
-const PARAMETERS: EspParameters = EspParameters {
-    spi: 0x1234_5678,
-    sequence: 0x9ABC_DEF0,
-    iv_len: 8,
-    icv_len: 16,
-    alignment: 4,
+/// An SA with AES-GCM and an ICV of 16 bytes; its next sequence number is 0x9ABCDEF0.
+fn sa(algorithm: &str) -> Sa {
+    let suite: Suite = algorithm.parse().unwrap();
+    let frames = [udp_v4(b"x")];
+    let mut file = make_sas(
+        frames.iter().map(Vec::as_slice),
+        &Offers::EVERYTHING,
+        suite,
+        16,
+        Keys::Seed(1),
+    )
+    .unwrap();
+    file.sas[0].esp.as_mut().unwrap().spi = Spi(0x1234_5678);
+    file.sas.remove(0)
+}
+
+const NUMBERS: Numbers = Numbers {
+    esp: 0x9ABC_DEF0,
+    ah: 0,
 };
+
+fn gcm(frame: &[u8], layout: &Layout) -> Framed {
+    frame_for(frame, layout, &sa("aes-gcm-128"), 0, &NUMBERS).unwrap()
+}
 
 fn ethernet(ethertype: u16, packet: &[u8]) -> Vec<u8> {
     let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1];
@@ -84,7 +104,7 @@ fn esp_stands_where_rfc_4303_puts_it() {
         assert_eq!(layout.protocol, behind);
         assert_eq!(frame[layout.protocol_field], behind);
 
-        let framed = frame_esp(&frame, &layout, &PARAMETERS).unwrap();
+        let framed = gcm(&frame, &layout);
         let again = Layout::of(&framed.frame).unwrap();
         assert_eq!((again.protocol, again.payload), (50, layout.payload));
         assert_eq!(again.end, framed.frame.len());
@@ -95,27 +115,34 @@ fn esp_stands_where_rfc_4303_puts_it() {
 
 #[test]
 fn every_payload_length_is_padded_as_rfc_4303_says() {
-    for alignment in [4, 8, 16] {
+    for (algorithm, alignment, iv) in [
+        ("aes-gcm-128", 4, 8),
+        ("null+hmac-sha-256-128", 4, 0),
+        ("3des-cbc+hmac-sha-256-128", 8, 8),
+        ("aes-cbc-128+hmac-sha-256-128", 16, 16),
+    ] {
+        let sa = sa(algorithm);
         for len in 0..=40 {
             let frame = udp_v4(&vec![b'x'; len]);
             let layout = Layout::of(&frame).unwrap();
-            let parameters = EspParameters {
-                alignment,
-                ..PARAMETERS
-            };
-            let framed = frame_esp(&frame, &layout, &parameters).unwrap();
-            let pad = usize::from(framed.pad_len);
+            let framed = frame_for(&frame, &layout, &sa, 0, &NUMBERS).unwrap();
+            let portion = framed.portion.esp.unwrap();
+            assert_eq!((portion.at, portion.next_header), (34, 17));
+            assert_eq!(framed.portion.payload, 42 + iv);
+            let pad = usize::from(portion.pad_len);
             assert!(pad < alignment);
             assert_eq!((8 + len + pad + 2) % alignment, 0);
 
             let esp = &framed.frame[34..];
             assert_eq!(esp[..8], [0x12, 0x34, 0x56, 0x78, 0x9A, 0xBC, 0xDE, 0xF0]);
-            assert_eq!(esp[8..16], [ROOM; 8]);
-            assert_eq!(esp[16..][..8 + len], frame[34..]);
+            let (room, text) = esp[8..].split_at(iv);
+            assert!(room.iter().all(|&byte| byte == ROOM));
+            assert_eq!(text[..8 + len], frame[34..]);
             let padding: Vec<u8> = (1..=pad as u8).collect();
-            assert_eq!(esp[24 + len..][..pad], padding);
-            assert_eq!(esp[24 + len + pad..][..2], [pad as u8, 17]);
-            assert_eq!(esp[26 + len + pad..], [ROOM; 16]);
+            assert_eq!(text[8 + len..][..pad], padding);
+            assert_eq!(text[8 + len + pad..][..2], [pad as u8, 17]);
+            assert_eq!(text[10 + len + pad..], [ROOM; 16]);
+            assert_eq!(framed.portion.trailer_len, pad + 2 + 16);
 
             let (ip, _) = Ipv4Header::from_slice(&framed.frame[14..]).unwrap();
             assert_eq!(usize::from(ip.total_len), framed.frame.len() - 14);
@@ -131,7 +158,7 @@ fn link_padding_stays_out_of_esp() {
     let mut padded = plain.clone();
     padded.resize(60, 0);
     let layout = Layout::of(&padded).unwrap();
-    let framed = frame_esp(&padded, &layout, &PARAMETERS).unwrap();
+    let framed = gcm(&padded, &layout);
     assert_eq!(
         unframe_esp(&framed.frame, 8, 16, None).unwrap().frame,
         plain
@@ -142,8 +169,9 @@ fn link_padding_stays_out_of_esp() {
 fn stripping_notices_what_is_wrong() {
     let frame = udp_v4(b"a");
     let layout = Layout::of(&frame).unwrap();
-    let framed = frame_esp(&frame, &layout, &PARAMETERS).unwrap();
-    let (pad_len, next_header) = (framed.pad_len, framed.next_header);
+    let framed = gcm(&frame, &layout);
+    let esp = framed.portion.esp.unwrap();
+    let (pad_len, next_header) = (esp.pad_len, esp.next_header);
     assert_eq!((pad_len, next_header), (1, 17));
     let trailer = framed.frame.len() - 16 - 2;
     let with = |at: usize, byte: u8| {
@@ -178,7 +206,7 @@ fn stripping_notices_what_is_wrong() {
     );
     assert_eq!(
         unframe_esp(&frame, 8, 16, None),
-        Err(UnframeError::NotEsp(17))
+        Err(PlaceError::Protocol(17, "ESP").into())
     );
     // Cut at every byte: an error each, or a packet that is not whole.
     for len in 0..framed.frame.len() {

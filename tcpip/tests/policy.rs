@@ -88,7 +88,7 @@ fn no_more_sas_than_the_adapter_takes() {
     let mut sender = Sender::new(&sas, offers);
     let protections: Vec<_> = frames
         .iter()
-        .map(|frame| sender.prepare(1, frame).unwrap().protection.map(|p| p.sa))
+        .map(|frame| sender.prepare(1, frame).unwrap().protection.map(|p| p.sa()))
         .collect();
     assert_eq!(protections, [Ok(0), Ok(1), Err(Clear::NoSa)]);
 }
@@ -129,7 +129,7 @@ fn sequence_numbers_end_where_they_must() {
         let mut next = || {
             sender
                 .prepare(1, &frame)
-                .map(|out| out.protection.unwrap().sequence)
+                .map(|out| out.protection.unwrap().esp().unwrap().sequence)
         };
         [next().ok(), next().ok(), next().ok()]
     };

@@ -57,8 +57,8 @@ fn perfect_with(captured: Vec<u8>, suite: Suite) -> Case {
             .unwrap();
         received.stamp.crypto_done = true;
         received.header = Some(HeaderInfo {
-            next_header: protection.next_header,
-            pad_len: protection.pad_len,
+            next_header: protection.esp().unwrap().next_header,
+            pad_len: protection.esp().unwrap().pad_len,
         });
     }
     Case {

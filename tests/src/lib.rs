@@ -7,8 +7,9 @@ use std::{
 };
 
 use tcpip::{
-    algorithm::{Authentication, Encryption, Suite},
+    algorithm::{Encryption, Suite},
     lab::{LabOptions, NdisVersion},
+    plan::Shape,
     policy::Keys,
     run::RunOptions,
     split::Split,
@@ -21,6 +22,7 @@ pub mod framed;
 pub mod matrix;
 pub mod packets;
 pub mod reference;
+pub mod round_trip;
 pub mod secrets;
 pub mod switch;
 
@@ -66,13 +68,8 @@ pub fn traffic() -> PathBuf {
 ///
 /// If their number has changed: whoever adds one looks at the tests.
 pub fn suites() -> Vec<Suite> {
-    let legacy = |suite: &Suite| {
-        matches!(
-            suite.encryption,
-            Encryption::DesCbc | Encryption::TripleDesCbc
-        ) || suite.authentication == Some(Authentication::HmacMd5)
-    };
-    let suites: Vec<_> = Suite::all().into_iter().filter(|s| !legacy(s)).collect();
+    let suites = Suite::all().into_iter().filter(|suite| !suite.is_legacy());
+    let suites: Vec<_> = suites.collect();
     assert_eq!(suites.len(), 14);
     suites
 }
@@ -85,6 +82,7 @@ pub fn lab_options(ndis_version: NdisVersion) -> LabOptions {
         ndis_version,
         processors: 2,
         canaries: true,
+        keywords: Vec::new(),
     }
 }
 
@@ -94,6 +92,7 @@ pub fn run_options(ndis_version: NdisVersion, input: PathBuf, out: PathBuf) -> R
         lab: lab_options(ndis_version),
         input,
         out,
+        shape: Shape::default(),
         suite: Encryption::AesGcm256.into(),
         icv_length: 16,
         esn: false,

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
-/// What `scapy_esp.py` reports.
+/// What `scapy_ipsec.py` reports.
 #[derive(Debug, Deserialize)]
 pub struct ScapyReport {
     /// Packets in the input.
@@ -23,11 +23,11 @@ pub struct ScapyReport {
     pub failed: Vec<usize>,
 }
 
-/// Runs `scapy_esp.py decrypt` or `encrypt`.
+/// Runs `scapy_ipsec.py decrypt` or `encrypt`.
 pub fn scapy(command: &str, sas: &Path, input: &Path, output: &Path) -> Result<ScapyReport> {
     let python = env::var_os("IPSECOV2_PYTHON").unwrap_or_else(|| OsString::from("python3"));
     let ran = Command::new(&python)
-        .arg(crate::root().join("tests/reference/scapy_esp.py"))
+        .arg(crate::root().join("tests/reference/scapy_ipsec.py"))
         .arg(command)
         .args([sas, input, output])
         .output()

@@ -14,6 +14,7 @@ use tcpip::{
     receive::{Line, ReceiveOptions, receive},
     run::{Outcome, RunOptions, run},
     sas::SaFile,
+    split::Split,
     unframe::unframe_esp,
 };
 
@@ -41,6 +42,7 @@ fn driver_receives(ndis_version: NdisVersion, directory: &Path, input: &str) -> 
         sas: directory.join("sas.json"),
         input: directory.join(input),
         out: directory.to_owned(),
+        split: Split::Random(8),
         burst: 32,
     };
     receive(&options, &ProgressBar::hidden()).unwrap()

@@ -50,6 +50,7 @@ fn driver_receives(ndis_version: NdisVersion, directory: &Path, input: &str) -> 
         sas: directory.join("sas.json"),
         input: directory.join(input),
         out: directory.to_owned(),
+        split: Split::Random(8),
         burst: 32,
     };
     receive(&options, &ProgressBar::hidden()).unwrap()

@@ -37,6 +37,7 @@ fn receive_wire(
         sas: sas.to_owned(),
         input: wire.to_owned(),
         out: out.to_owned(),
+        split: Split::Random(8),
         burst: 10,
     };
     receive(&options, &ProgressBar::hidden())

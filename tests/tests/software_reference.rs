@@ -86,13 +86,16 @@ fn software_opens_what_scapy_protects() {
                     assert_eq!(packet.frame, original.frame);
                     continue;
                 };
-                let esp = file.sas[protection.sa].esp.as_ref().unwrap();
+                let esp = file.sas[protection.sa()].esp.as_ref().unwrap();
                 let software = SoftwareEsp::new(esp).unwrap();
                 let mut frame = packet.frame.clone();
                 software.open(&mut frame, esp.sequence_high).unwrap();
                 let plain = unframe_esp(&frame, esp.iv_len(), esp.icv_len(), None).unwrap();
                 assert_eq!(plain.frame, original.frame, "packet {}", index + 1);
-                assert_eq!(u64::from(plain.sequence), protection.sequence & 0xFFFF_FFFF);
+                assert_eq!(
+                    u64::from(plain.sequence),
+                    protection.esp().unwrap().sequence & 0xFFFF_FFFF
+                );
                 opened += 1;
 
                 let last = frame.len() - 1;

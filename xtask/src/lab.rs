@@ -29,15 +29,27 @@ const BINARY: &str = "ipsecov2-lab";
 /// # Errors
 /// When something does not build or start. When the lab fails, the process ends with its exit code.
 pub fn run(ui: &Progress, subcommand: &str, arguments: &[OsString]) -> Result<()> {
-    let image = build::driver(ui, Arch::X64)?;
-    let lab = build(ui, Profile::Host)?;
-    let mut command = Command::new(&lab);
-    command
-        .arg("--sys")
-        .arg(image)
-        .arg("--inf")
-        .arg(paths::inf())
-        .arg(subcommand);
+    let lab;
+    let mut command;
+    if arguments
+        .iter()
+        .any(|argument| argument == "--help" || argument == "-h")
+    {
+        // The lab's own words: no driver is needed for them.
+        lab = build(ui, Profile::Host)?;
+        command = Command::new(&lab);
+        command.arg(subcommand);
+    } else {
+        let image = build::driver(ui, Arch::X64)?;
+        lab = build(ui, Profile::Host)?;
+        command = Command::new(&lab);
+        command
+            .arg("--sys")
+            .arg(image)
+            .arg("--inf")
+            .arg(paths::inf())
+            .arg(subcommand);
+    }
     // The default capture is the repository's, wherever the command is given.
     let has_input = |argument: &OsString| argument.to_string_lossy().starts_with("--input");
     if subcommand == "run" && !arguments.iter().any(has_input) {

@@ -1,16 +1,29 @@
 //! `sas.json`: security associations, keys included. The format is documented in
 //! `docs/sas-json.md`; it has a place for every kind of SA that IPsecOV2 knows.
 
-use std::{fmt, fs, net::IpAddr, path::Path};
+mod headers;
+
+use std::{fs, net::IpAddr, path::Path};
 
 use anyhow::{Context, Result, bail, ensure};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::algorithm::{Authentication, Encryption, Suite};
+pub use headers::{Ah, AuthenticationKey, EncryptionKey, Esp, Spi};
+
+use crate::framing::{UDP_HEADER, ah_len};
 
 /// The only version of the format so far.
 pub const VERSION: u32 = 1;
+
+/// The most bytes that any SA adds to a packet, the tunnel around it included.
+pub fn max_overhead(sas: &[Sa]) -> usize {
+    let with_tunnel = |sa: &Sa| {
+        let tunnel = sa.tunnel_in(sas).map_or(0, |t| sas[t].max_overhead());
+        sa.max_overhead() + tunnel
+    };
+    sas.iter().map(with_tunnel).max().unwrap_or(0)
+}
 
 /// A whole file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -139,6 +152,15 @@ pub struct UdpPorts {
     pub destination: u16,
 }
 
+impl Default for UdpPorts {
+    fn default() -> Self {
+        Self {
+            source: 4500,
+            destination: 4500,
+        }
+    }
+}
+
 /// Plain packets, by address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -147,172 +169,6 @@ pub struct Selector {
     pub source: IpNet,
     /// Prefix of the destination address.
     pub destination: IpNet,
-}
-
-/// Security parameters index; written as `0x` and eight hex digits, read in any base.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Spi(pub u32);
-
-impl fmt::Display for Spi {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#010x}", self.0)
-    }
-}
-
-impl fmt::Debug for Spi {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl Serialize for Spi {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Spi {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Form {
-            Number(u32),
-            Text(String),
-        }
-        match Form::deserialize(deserializer)? {
-            Form::Number(number) => Ok(Self(number)),
-            Form::Text(text) => {
-                let parsed = match text.strip_prefix("0x") {
-                    Some(digits) => u32::from_str_radix(digits, 16),
-                    None => text.parse(),
-                };
-                parsed
-                    .map(Self)
-                    .map_err(|_| serde::de::Error::custom(format!("{text:?} is not an SPI")))
-            }
-        }
-    }
-}
-
-/// An ESP header of an SA.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Esp {
-    /// Security parameters index.
-    pub spi: Spi,
-    /// Confidentiality; with AES-GCM integrity too.
-    pub encryption: EncryptionKey,
-    /// Integrity of its own; absent with AES-GCM.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub authentication: Option<AuthenticationKey>,
-    /// Extended (64-bit) sequence numbers, RFC 4303 section 2.2.1.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub esn: bool,
-    /// The next number to be sent, low 32 bits.
-    #[serde(default = "first_sequence_number")]
-    pub sequence: u32,
-    /// High 32 bits (`SequenceNumberHighOrder`).
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub sequence_high: u32,
-}
-
-impl Esp {
-    /// Bytes of IV between the ESP header and the payload.
-    pub fn iv_len(&self) -> usize {
-        self.suite().iv_len()
-    }
-
-    /// Bytes of ICV at the end of the packet.
-    pub fn icv_len(&self) -> usize {
-        self.encryption.icv_len()
-            + self
-                .authentication
-                .as_ref()
-                .map_or(0, |a| a.algorithm.icv_len())
-    }
-
-    /// Its algorithms.
-    pub fn suite(&self) -> Suite {
-        Suite {
-            encryption: self.encryption.algorithm,
-            authentication: self.authentication.as_ref().map(|key| key.algorithm),
-        }
-    }
-
-    /// The most bytes that ESP in transport mode adds to a packet.
-    pub fn max_overhead(&self) -> usize {
-        self.suite().max_overhead(self.encryption.icv_len())
-    }
-}
-
-/// An AH header of an SA.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Ah {
-    /// Security parameters index.
-    pub spi: Spi,
-    /// Integrity.
-    pub authentication: AuthenticationKey,
-    /// Extended (64-bit) sequence numbers, RFC 4303 section 2.2.1.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub esn: bool,
-    /// The next number to be sent, low 32 bits.
-    #[serde(default = "first_sequence_number")]
-    pub sequence: u32,
-    /// High 32 bits (`SequenceNumberHighOrder`).
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub sequence_high: u32,
-}
-
-fn first_sequence_number() -> u32 {
-    1
-}
-
-fn is_false(value: &bool) -> bool {
-    !value
-}
-
-fn is_zero(value: &u32) -> bool {
-    *value == 0
-}
-
-/// Confidentiality with its key.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EncryptionKey {
-    /// Which algorithm.
-    pub algorithm: Encryption,
-    /// Key, hexadecimal.
-    #[serde(default, with = "hex::serde", skip_serializing_if = "Vec::is_empty")]
-    pub key: Vec<u8>,
-    /// Salt (AES-GCM: 4 bytes), hexadecimal.
-    #[serde(default, with = "hex::serde", skip_serializing_if = "Vec::is_empty")]
-    pub salt: Vec<u8>,
-    /// AES-GCM: bytes of ICV (8, 12 or 16); absent: 16.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub icv_length: Option<usize>,
-}
-
-impl EncryptionKey {
-    /// Bytes of ICV that encryption itself makes.
-    pub fn icv_len(&self) -> usize {
-        let default = self.algorithm.default_icv_len();
-        default.map_or(0, |default| self.icv_length.unwrap_or(default))
-    }
-}
-
-/// Integrity with its key.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AuthenticationKey {
-    /// Which algorithm.
-    pub algorithm: Authentication,
-    /// Key, hexadecimal.
-    #[serde(with = "hex::serde")]
-    pub key: Vec<u8>,
-    /// Salt (AES-GMAC: 4 bytes), hexadecimal.
-    #[serde(default, with = "hex::serde", skip_serializing_if = "Vec::is_empty")]
-    pub salt: Vec<u8>,
 }
 
 impl Sa {
@@ -340,6 +196,41 @@ impl Sa {
         }
     }
 
+    /// Whether there is a UDP header in front of this SA's ESP. The types that are about two
+    /// portions say of which of them it is: both SAs may name the type of the whole packet.
+    pub fn has_udp(&self) -> bool {
+        match self.udp_esp {
+            UdpEsp::None => false,
+            UdpEsp::Transport | UdpEsp::Tunnel => true,
+            UdpEsp::TransportOverUdpTunnel => self.mode == Mode::Tunnel,
+            UdpEsp::UdpTransportOverTunnel => self.mode == Mode::Transport,
+        }
+    }
+
+    /// The most bytes that this SA adds to a packet; a tunnel around it is another SA's.
+    pub fn max_overhead(&self) -> usize {
+        let six = self.is_ipv6().unwrap_or(true);
+        let outer = match (self.mode, six) {
+            (Mode::Transport, _) => 0,
+            (Mode::Tunnel, false) => 20,
+            (Mode::Tunnel, true) => 40,
+        };
+        let version = if six { 6 } else { 4 };
+        let ah = self.ah.as_ref();
+        let ah = ah.map_or(0, |ah| ah_len(ah.authentication.algorithm, version));
+        let udp = if self.has_udp() { UDP_HEADER } else { 0 };
+        outer + ah + udp + self.esp.as_ref().map_or(0, Esp::max_overhead)
+    }
+
+    /// Whether a sender puts packets of IPv6 (or else of IPv4) into this SA: those of its
+    /// selector's family, or of its addresses'.
+    pub fn takes_ipv6(&self) -> Result<bool> {
+        match self.selector {
+            Some(Selector { source, .. }) => Ok(matches!(source, IpNet::V6(_))),
+            None => self.is_ipv6(),
+        }
+    }
+
     /// Checks what the format itself asks. What an algorithm or the driver thinks of the keys is
     /// left to the driver, so that wrong ones can be put to it.
     fn validate(&self) -> Result<()> {
@@ -348,7 +239,40 @@ impl Sa {
             "SA {}: neither esp nor ah",
             self.name
         );
-        self.is_ipv6().map(drop)
+        let six = self.is_ipv6()?;
+        if let Some(Selector {
+            source,
+            destination,
+        }) = self.selector
+        {
+            let families = [source, destination].map(|net| matches!(net, IpNet::V6(_)));
+            ensure!(
+                families[0] == families[1] && (self.mode == Mode::Tunnel || families[0] == six),
+                "SA {}: the selector is not of one family",
+                self.name
+            );
+        }
+        Ok(())
+    }
+
+    /// The tunnel that carries this SA's packets must be one.
+    fn validate_tunnel(&self, sas: &[Self]) -> Result<()> {
+        let Some(tunnel) = self.tunnel_in(sas) else {
+            return Ok(());
+        };
+        let tunnel = &sas[tunnel];
+        ensure!(
+            self.mode == Mode::Transport && tunnel.mode == Mode::Tunnel && tunnel.tunnel.is_none(),
+            "SA {}: only an SA in transport mode goes into a tunnel, and only into one",
+            self.name
+        );
+        Ok(())
+    }
+
+    /// Index of the tunnel SA that carries this one's packets.
+    pub fn tunnel_in(&self, sas: &[Self]) -> Option<usize> {
+        let name = self.tunnel.as_ref()?;
+        sas.iter().position(|sa| sa.name == *name)
     }
 }
 
@@ -365,8 +289,13 @@ impl SaFile {
     /// Switches extended sequence numbers on, from 2^32 on: a high half that is forgotten is
     /// noticed.
     pub fn extend_sequence_numbers(&mut self) {
-        for esp in self.sas.iter_mut().filter_map(|sa| sa.esp.as_mut()) {
-            (esp.esn, esp.sequence_high) = (true, 1);
+        for sa in &mut self.sas {
+            if let Some(esp) = &mut sa.esp {
+                (esp.esn, esp.sequence_high) = (true, 1);
+            }
+            if let Some(ah) = &mut sa.ah {
+                (ah.esn, ah.sequence_high) = (true, 1);
+            }
         }
     }
 
@@ -399,6 +328,7 @@ impl SaFile {
                     sa.name
                 );
             }
+            sa.validate_tunnel(&file.sas)?;
         }
         Ok(file)
     }
