@@ -1,20 +1,105 @@
-//! Tunnel mode: packets that scapy put into tunnels come up from the real driver decrypted, and
-//! forged ones as they were.
+//! Tunnel mode, IPv4 and IPv6 in each other: the driver's tunnels against software, scapy and
+//! tshark; scapy's tunnels into the driver, and forged ones.
 
 use std::{collections::HashSet, mem, path::Path};
 
 use indicatif::ProgressBar;
-use ipsecov2_tests::{lab_options, reference, traffic};
+use ipsecov2_tests::{lab_options, reference, round_trip::RoundTrip, suites, traffic};
 use tcpip::{
     algorithm::Suite,
     capture::Capture,
     lab::NdisVersion,
     packet::{Layout, PROTOCOL_ESP},
+    plan::{PlanMode, Shape, Version},
     policy::{Keys, Offers, make_sas},
     receive::{Line, ReceiveOptions, receive},
     sas::{Mode, SaFile},
-    synthetic,
+    split::Split,
+    synthetic, wireshark,
 };
+
+/// Both versions as the outer one; without it each packet has a tunnel of its own version.
+const OUTER: [Option<Version>; 3] = [None, Some(Version::V4), Some(Version::V6)];
+
+fn tunnel(outer: Option<Version>) -> Shape {
+    Shape {
+        mode: PlanMode::Tunnel,
+        outer,
+        ..Shape::default()
+    }
+}
+
+/// 4 in 4, 6 in 6, 6 in 4 and 4 in 6 with every algorithm.
+#[test]
+fn every_algorithm_carries_packets_of_both_versions_in_both() {
+    for (index, suite) in suites().into_iter().enumerate() {
+        for (turn, outer) in OUTER.into_iter().enumerate() {
+            let case = RoundTrip::numbered(3 * index + turn, tunnel(outer), &suite.to_string());
+            let out = tempfile::tempdir().unwrap();
+            let outcome = case.carries_the_traffic(out.path());
+            // The wire shows the gateways only.
+            let wire = Capture::read(&out.path().join("wire.pcap")).unwrap();
+            let between = wire.packets.iter().filter_map(|p| tunnelled(&p.frame));
+            let versions: Vec<u8> = between.map(|layout| layout.version).collect();
+            assert_eq!(versions.len(), outcome.encrypted);
+            for (version, expected) in [(4, Version::V4), (6, Version::V6)] {
+                let any = versions.contains(&version);
+                assert_eq!(any, outer.is_none_or(|outer| outer == expected));
+            }
+        }
+    }
+}
+
+#[test]
+fn scapy_takes_the_drivers_tunnels() {
+    for (index, suite) in SUITES.into_iter().enumerate() {
+        let outer = OUTER[index % OUTER.len()];
+        RoundTrip::numbered(index, tunnel(outer), suite).scapy_takes_the_wire();
+    }
+}
+
+#[test]
+fn the_driver_takes_scapys_tunnels_of_the_other_version() {
+    for (index, suite) in SUITES.into_iter().enumerate() {
+        let outer = [Version::V4, Version::V6][index % 2];
+        let case = RoundTrip::numbered(index, tunnel(Some(outer)), suite);
+        case.the_driver_takes_scapys_packets();
+    }
+}
+
+#[test]
+fn tshark_finds_the_same_packets_in_the_tunnels() {
+    let inside = ["tcp.seq_raw", "tcp.checksum", "udp.srcport", "icmp.seq"];
+    let mut fields = vec!["esp.sequence", "esp.icv_good", "esp.protocol"];
+    fields.extend(inside);
+    for outer in OUTER {
+        let out = tempfile::tempdir().unwrap();
+        let case = RoundTrip {
+            esn: false,
+            ..RoundTrip::numbered(0, tunnel(outer), "aes-cbc-256+hmac-sha-256-128")
+        };
+        let outcome = case.carries_the_traffic(out.path());
+        let configuration = out.path().join(wireshark::DIRECTORY);
+        let wire = out.path().join("wire.pcap");
+        let on_wire = reference::tshark(&configuration, &wire, &fields).unwrap();
+        let plain = reference::tshark(&configuration, &traffic(), &fields).unwrap();
+        let mut seen = 0;
+        for (wire, plain) in on_wire.iter().zip(&plain) {
+            if !wire["esp.sequence"].is_empty() {
+                assert_eq!(wire["esp.icv_good"], "1", "{wire:?}");
+                assert!(
+                    ["0x04", "0x29"].contains(&wire["esp.protocol"].as_str()),
+                    "{wire:?}"
+                );
+                seen += 1;
+            }
+            for field in inside {
+                assert_eq!(wire[field], plain[field], "{field} of {wire:?}");
+            }
+        }
+        assert_eq!(seen, outcome.encrypted);
+    }
+}
 
 const SUITES: [&str; 4] = [
     "aes-gcm-256",
@@ -56,6 +141,7 @@ fn driver_receives(version: NdisVersion, directory: &Path, input: &str) -> Vec<L
         sas: directory.join("sas.json"),
         input: directory.join(input),
         out: directory.to_owned(),
+        split: Split::Random(8),
         burst: 32,
     };
     receive(&options, &ProgressBar::hidden()).unwrap()
