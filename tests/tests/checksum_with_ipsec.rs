@@ -109,8 +109,8 @@ fn checksums_are_under_the_encryption() {
             let about = format!("{suite}: {packet:?}");
             let whole = sender.prepare(1, frame).expect("it is framed");
             let protection = whole.protection.expect("it has an SA");
-            let iv = file.sas[protection.sa].esp.as_ref().expect("ESP").iv_len();
-            let transport = packet.ip_offset() + protection.esp_offset + 8 + iv;
+            // The ESP payload, which is behind the IV.
+            let transport = protection.header_len();
             let field = transport + if packet.is_tcp() { 16 } else { 6 };
             let (transport_right, transport_wrong) = if packet.is_tcp() {
                 (TCP_SUCCEEDED, 1)
@@ -164,7 +164,7 @@ fn checksums_are_under_the_encryption() {
                 word(packet, transport) ^ 3,
                 word(packet, transport) | 3 << 2,
                 if packet.is_tcp() {
-                    word(packet, transport - iv - 8)
+                    word(packet, protection.esp().expect("ESP").at)
                 } else {
                     word(packet, 0) ^ 3 << 2
                 },
