@@ -8,7 +8,7 @@ use task_offload::{
     large_send::{MAX_PAYLOAD_V1, MAX_PAYLOAD_V2, MIN_SEGMENTS},
 };
 
-use super::{Current, Encapsulation, Settings};
+use super::{Current, Encapsulation, LargeSendSettings, Settings};
 use crate::ethernet::Family;
 
 /// NDIS_OFFLOAD for the hardware capabilities: everything that the adapter could do.
@@ -158,7 +158,12 @@ fn ipsec(engine: &Capabilities, current: Current, encapsulation: u32) -> NDIS_IP
     v2.Transport = engine.transport.into();
     v2.Tunnel = engine.tunnel.into();
     v2.TransportTunnelCombined = engine.transport_tunnel_combined.into();
-    v2.LsoSupported = engine.lso.into();
+    let LargeSendSettings {
+        v1_ipv4,
+        v2_ipv4,
+        v2_ipv6,
+    } = current.large_sends();
+    v2.LsoSupported = (engine.lso && (v1_ipv4 || v2_ipv4 || v2_ipv6)).into();
     v2.ExtendedSequenceNumbers = engine.extended_sequence_numbers.into();
     if esp {
         for &kind in engine.udp_esp {

@@ -16,6 +16,7 @@ use super::{
     BUDGET,
     compose::{self, Sealer, gather_status},
     request::{self, Refused, Request, Stateless},
+    segments::{Asked, Large},
 };
 use crate::{
     adapter::Adapter,
@@ -150,7 +151,7 @@ impl Burst<'_> {
         };
         let progress = match &request.stateless {
             Stateless::LargeSend(large) => {
-                self.transmit_segments(nbl, large, request.tag, context, budget)
+                self.transmit_segments(nbl, large, &request, context, sealer, budget)
             }
             Stateless::None | Stateless::Checksum(_) => {
                 self.transmit_packets(nbl, &request, context, sealer, budget)
@@ -168,19 +169,14 @@ impl Burst<'_> {
     }
 
     fn request(&self, nbl: &SendNbl, sealer: &Sealer<'_, '_>) -> Result<Request, Refused> {
-        let request = Request {
+        Ok(Request {
             tag: self.tag(nbl),
             ipsec: match sealer {
                 Sealer::NotWanted => None,
                 Sealer::Unavailable | Sealer::Ready(_) => request::ipsec(nbl),
             },
             stateless: request::stateless(nbl, self.current)?,
-        };
-        match request.stateless {
-            // Not advertised: NDIS_IPSEC_OFFLOAD_V2.LsoSupported.
-            Stateless::LargeSend(_) if request.ipsec.is_some() => Err(Refused),
-            _ => Ok(request),
-        }
+        })
     }
 
     fn transmit_packets(
@@ -217,9 +213,10 @@ impl Burst<'_> {
     fn transmit_segments(
         &mut self,
         nbl: &mut SendNbl,
-        request: &LargeSendRequest,
-        tag: Option<u16>,
+        cut: &LargeSendRequest,
+        request: &Request,
         context: &mut Context,
+        sealer: &mut Sealer<'_, '_>,
         budget: &mut usize,
     ) -> Result<Progress, NDIS_STATUS> {
         let Context {
@@ -234,27 +231,30 @@ impl Burst<'_> {
         let len = packet.len();
         let head = head.get_mut(..len.min(MAX_HEAD)).unwrap_or_default();
         packet.peek(head).map_err(gather_status)?;
-        let large = compose::plan(head, len, request)?;
-        if large.longest_frame() > most {
-            return Err(NDIS_STATUS_INVALID_LENGTH);
-        }
+        let asked = Asked {
+            cut,
+            ipsec: request.ipsec.as_ref(),
+            tag: request.tag,
+            most,
+            sent: nbl.payload_sent(),
+        };
+        let mut large = Large::plan(head, len, &asked, self.current, sealer)?;
         let head = head
-            .get_mut(..large.head_len())
+            .get_mut(..large.cut().head_len())
             .ok_or(NDIS_STATUS_FAILURE)?;
-        if nbl.payload_sent() == 0 {
+        if asked.sent == 0 {
             nbl.restart();
             nbl.read(head).map_err(gather_status)?;
         }
-        let first = nbl.payload_sent().checked_div(request.mss).unwrap_or(0);
-        for index in first..large.segments() {
-            let segment = large.segment(index).ok_or(NDIS_STATUS_FAILURE)?;
+        for index in large.done(&asked)..large.cut().segments() {
+            let segment = large.cut().segment(index).ok_or(NDIS_STATUS_FAILURE)?;
             let Some(rest) = budget.checked_sub(1) else {
                 return Ok(Progress::OutOfBudget);
             };
             *budget = rest;
-            let length = head.len().saturating_add(segment.payload.len());
+            let length = large.frame_len(&segment);
             self.put(destination, length, scratch, batches, |buffer| {
-                compose::compose_segment(buffer, nbl, head, &large, &segment, tag)
+                large.compose(buffer, nbl, head, &segment, sealer)
             })?;
             nbl.set_payload_sent(segment.payload.end);
         }

@@ -1,12 +1,12 @@
 //! One packet becomes a frame of the wire.
 
 use ipsec::{OutboundBurst, Payloads, SendRequest};
-use ndis::{GatherError, NetBuffer, SendNbl};
+use ndis::{GatherError, NetBuffer};
 use ndis_sys::{
     NDIS_STATUS, NDIS_STATUS_FAILURE, NDIS_STATUS_INVALID_LENGTH, NDIS_STATUS_RESOURCES,
 };
 use task_offload::{
-    IpVersion, LargeSend, LargeSendError, LargeSendRequest, Segment,
+    IpVersion,
     checksum::{self, Tasks, Transport},
 };
 
@@ -105,47 +105,8 @@ fn fill_in_checksums(
     checksum::compute(packet, offload::carried(payloads), tasks).map_err(|_| NDIS_STATUS_FAILURE)
 }
 
-/// Looks at a large packet, of whose frame `head` is the beginning.
-pub fn plan(
-    head: &[u8],
-    frame_len: usize,
-    request: &LargeSendRequest,
-) -> Result<LargeSend, NDIS_STATUS> {
-    let (family, at) = ethernet::ip(head).ok_or(NDIS_STATUS_FAILURE)?;
-    if request.ip_version != ip_version(family) {
-        return Err(NDIS_STATUS_FAILURE);
-    }
-    LargeSend::new(head, at, frame_len, request).map_err(|error| match error {
-        LargeSendError::TooLarge => NDIS_STATUS_INVALID_LENGTH,
-        _ => NDIS_STATUS_FAILURE,
-    })
-}
-
-/// Makes the wire's frame of one segment: the head and what the list has next, with the segment's
-/// headers, tagged, padded. Returns its length.
-pub fn compose_segment(
-    buffer: &mut [u8],
-    nbl: &mut SendNbl,
-    head: &[u8],
-    large: &LargeSend,
-    segment: &Segment,
-    tag: Option<u16>,
-) -> Result<usize, NDIS_STATUS> {
-    let room = behind_tag(buffer, tag)?;
-    let length = head.len().saturating_add(segment.payload.len());
-    let frame = room.get_mut(..length).ok_or(NDIS_STATUS_INVALID_LENGTH)?;
-    let (front, payload) = frame
-        .split_at_mut_checked(head.len())
-        .ok_or(NDIS_STATUS_FAILURE)?;
-    front.copy_from_slice(head);
-    nbl.read(payload).map_err(gather_status)?;
-    large
-        .finish(segment, frame, 0)
-        .map_err(|_| NDIS_STATUS_FAILURE)?;
-    complete(buffer, length, tag)
-}
-
-const fn ip_version(family: Family) -> IpVersion {
+/// The same in the words of the other crate.
+pub const fn ip_version(family: Family) -> IpVersion {
     match family {
         Family::V4 => IpVersion::V4,
         Family::V6 => IpVersion::V6,
@@ -153,13 +114,13 @@ const fn ip_version(family: Family) -> IpVersion {
 }
 
 /// Where a frame is made: a tag to be inserted gets its room in front.
-fn behind_tag(buffer: &mut [u8], tag: Option<u16>) -> Result<&mut [u8], NDIS_STATUS> {
+pub fn behind_tag(buffer: &mut [u8], tag: Option<u16>) -> Result<&mut [u8], NDIS_STATUS> {
     let front = if tag.is_some() { TAG } else { 0 };
     buffer.get_mut(front..).ok_or(NDIS_STATUS_INVALID_LENGTH)
 }
 
 /// Tags and pads the frame that was made [`behind_tag`].
-fn complete(buffer: &mut [u8], length: usize, tag: Option<u16>) -> Result<usize, NDIS_STATUS> {
+pub fn complete(buffer: &mut [u8], length: usize, tag: Option<u16>) -> Result<usize, NDIS_STATUS> {
     let mut length = length;
     if let Some(tci) = tag {
         ethernet::insert_tag(buffer, tci);

@@ -13,6 +13,7 @@
 mod burst;
 mod compose;
 mod request;
+mod segments;
 
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};

@@ -50,7 +50,7 @@ impl Capabilities {
             transport: true,
             tunnel: true,
             transport_tunnel_combined: true,
-            lso: false,
+            lso: true,
             extended_sequence_numbers: true,
             udp_esp: &UdpEncapsulation::ALL,
             authentication: if legacy_algorithms {
