@@ -208,8 +208,10 @@ fn absurd_members_of_add_sa() {
             ("unknown encryption", identifier, 0x4000_0000, NOT_SUPPORTED),
             ("two encryptions", identifier, 0x18, NOT_SUPPORTED),
             ("no encryption", identifier, 0, INVALID_PARAMETER),
-            ("unknown UDP-ESP", at.udp, 0x100, INVALID_PARAMETER),
         ];
+        for bit in 4..32 {
+            cases.push(("unknown UDP-ESP", at.udp, 1 << bit, INVALID_PARAMETER));
+        }
         for value in [0, 3, u32::MAX] {
             cases.push(("NumExtHdrs", at.num_ext_hdrs, value, INVALID_PARAMETER));
             cases.push(("Operation", operation, value, INVALID_PARAMETER));
@@ -264,6 +266,17 @@ fn absurd_members_of_add_sa() {
             );
         }
     });
+}
+
+/// AH with this algorithm.
+fn ah(algorithm: Authentication) -> Ah {
+    Ah {
+        spi: Spi(257),
+        authentication: key_of(algorithm),
+        esn: false,
+        sequence: 1,
+        sequence_high: 0,
+    }
 }
 
 /// What an adapter says in its `NDIS_IPSEC_OFFLOAD_V2`, algorithm by algorithm.
@@ -336,13 +349,6 @@ fn what_is_advertised_is_taken_and_nothing_else() {
         let taken = suites.iter().filter(|suite| advertised.suite(**suite));
         counts.push(taken.count());
 
-        let ah = |algorithm| Ah {
-            spi: Spi(257),
-            authentication: key_of(algorithm),
-            esn: false,
-            sequence: 1,
-            sequence_high: 0,
-        };
         for algorithm in Authentication::ALL {
             let mut sa = good_sa();
             let esp = sa.esp.take();
@@ -395,6 +401,36 @@ fn udp_encapsulation_is_taken_if_advertised() {
             sa.udp_esp = udp_esp;
             let is_offered = Advertised::by(adapter).0.UdpEsp & bit != 0;
             is_taken_if(adapter, is_offered, &sa, &format!("{udp_esp:?}"));
+        }
+    });
+}
+
+/// "One or more of the following flags"; and "UDP ESP" is one header, so that AH has none of them.
+#[test]
+fn udp_encapsulations_may_be_combined() {
+    in_every_version(|adapter| {
+        let at = Offsets::of(adapter);
+        for flags in 0..16 {
+            let mut bytes = adapter.add_sa_buffer(&good_sa(), Way::Inbound);
+            put(&mut bytes, at.udp, flags);
+            let result = adapter.add(bytes);
+            assert_eq!(name(&result), SUCCESS, "{flags:#x}");
+            assert_eq!(name(&adapter.delete(&[adapter.handle(&result)])), SUCCESS);
+
+            let mut bundle = good_sa();
+            bundle.ah = Some(ah(Authentication::HmacSha256));
+            let mut bytes = adapter.add_sa_buffer(&bundle, Way::Inbound);
+            put(&mut bytes, at.udp, flags);
+            let result = adapter.add(bytes);
+            let expected = if flags == 0 {
+                SUCCESS
+            } else {
+                INVALID_PARAMETER
+            };
+            assert_eq!(name(&result), expected, "{flags:#x}");
+            if flags == 0 {
+                assert_eq!(name(&adapter.delete(&[adapter.handle(&result)])), SUCCESS);
+            }
         }
     });
 }

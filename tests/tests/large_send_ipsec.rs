@@ -17,9 +17,11 @@ use tcpip::{
     algorithm::Suite,
     lab::{HARDWARE_ID, Lab, LabOptions, NdisVersion, Port},
     offload::{self, Handle, ReceiveStamp, Way},
-    outbound::{Outgoing, Protection, Sender, expected_on_wire},
-    policy::{Keys, make_sas},
-    sas::{Sa, UdpEsp},
+    outbound::{Outgoing, Sender, expected_on_wire},
+    plan::{Plan, Protocol, Shape, UdpPlace},
+    policy::Keys,
+    protection::{EspPortion, Protection},
+    sas::Sa,
 };
 
 const LARGE_SEND: usize = TcpLargeSendNetBufferListInfo as usize;
@@ -29,8 +31,6 @@ const HEADER: usize = IPsecOffloadV2HeaderNetBufferListInfo as usize;
 /// NDIS_TCP_LARGE_SEND_OFFLOAD_V2_TYPE in its bit.
 const V2: usize = 1 << 30;
 const IPV6: usize = 1 << 31;
-/// Ports of UDP-encapsulated ESP (RFC 3948), a length of no segment, no checksum.
-const UDP: [u8; 8] = [0x11, 0x94, 0x11, 0x94, 0xEE, 0xEE, 0, 0];
 /// Padding that the transport leaves at the end, to be thrown away.
 const DISCARDED: usize = 5;
 
@@ -76,42 +76,37 @@ struct Wire {
     a: Side,
     b: Side,
     tap: Side,
-    /// Those of the transport, which knows nothing of UDP.
     sas: Vec<Sa>,
     outbound: Vec<Handle>,
     inbound: Vec<Handle>,
 }
 
 impl Wire {
-    fn start(options: &LabOptions, suite: &str, udp: bool, change: impl Fn(&mut Sa)) -> Self {
+    fn start(options: &LabOptions, suite: &str, shape: Shape, change: impl Fn(&mut Sa)) -> Self {
         let lab = Lab::start(options).expect("the machine starts");
         let [a, b, tap] = [(); 3].map(|()| Side::start(&lab, &[]));
         let frames: Vec<_> = [0, 4]
             .map(|net| Packet::new(nets()[net].clone(), tcp(0), 1, [2; 6], [4; 6]).frame())
             .into();
-        let mut file = make_sas(
-            frames.iter().map(Vec::as_slice),
-            &a.port.offers().expect("a report"),
-            suite.parse::<Suite>().expect("a suite"),
-            16,
-            Keys::Seed(6),
-        )
-        .expect("SAs");
-        file.sas.iter_mut().for_each(change);
-        let mut offloaded = file.sas.clone();
-        if udp {
-            for sa in &mut offloaded {
-                sa.udp_esp = UdpEsp::Transport;
-            }
-        }
-        let outbound = a.port.offload(&offloaded, Way::Outbound).expect("SAs");
-        let inbound = b.port.offload(&offloaded, Way::Inbound).expect("SAs");
+        let plan = Plan {
+            shape,
+            suite: suite.parse::<Suite>().expect("a suite"),
+            icv_length: 16,
+            esn: false,
+            keys: Keys::Seed(6),
+        };
+        let offers = a.port.offers().expect("a report");
+        let frames = frames.iter().map(Vec::as_slice);
+        let mut sas = plan.make(frames, &offers).expect("SAs").sas;
+        sas.iter_mut().for_each(change);
+        let outbound = a.port.offload(&sas, Way::Outbound).expect("SAs");
+        let inbound = b.port.offload(&sas, Way::Inbound).expect("SAs");
         Self {
             lab,
             a,
             b,
             tap,
-            sas: file.sas,
+            sas,
             outbound,
             inbound,
         }
@@ -139,40 +134,39 @@ struct Large {
     segments: Vec<Outgoing>,
     protection: Protection,
     word: usize,
-    udp: bool,
 }
 
 impl Large {
-    fn new(
-        sender: &mut Sender<'_>,
-        sas: &[Sa],
-        packet: &Packet,
-        mss: usize,
-        version: u32,
-        udp: bool,
-    ) -> Self {
-        let prepare =
-            |(index, frame): (usize, Vec<u8>)| sender.prepare(index, &frame).expect("it is framed");
-        let segments: Vec<_> = packet
-            .segments(mss)
-            .into_iter()
-            .enumerate()
-            .map(prepare)
-            .collect();
+    fn new(sender: &mut Sender<'_>, packet: &Packet, mss: usize, version: u32) -> Self {
+        let prepare = |(index, frame): (usize, Vec<u8>)| {
+            let segment = sender.prepare(index, &frame);
+            segment.expect("it is framed")
+        };
+        let segments = packet.segments(mss).into_iter().enumerate();
+        let segments: Vec<_> = segments.map(prepare).collect();
         let mut protection = segments[0].protection.expect("it has an SA");
-        let esp = packet.ip_offset() + protection.esp_offset;
-        let iv = sas[protection.sa].esp.as_ref().expect("ESP").iv_len();
-        let mut bytes = segments[0].frame[..esp + 8 + iv].to_vec();
-        if udp {
-            bytes = with_udp(&bytes, packet, esp);
-            protection.esp_offset += UDP.len();
-        }
-        // The transport puts destination options behind ESP.
-        let tcp_offset = bytes.len() + packet.transport_offset() - esp;
-        bytes.extend(&packet.large(version)[esp..]);
-        bytes.extend([0xDD; DISCARDED]);
-        protection.pad_len = DISCARDED as u8;
+        // Everything up to where the headers of IPsec end, and what they were put in front of: with
+        // IPv6 that may be destination options.
+        let header_len = protection.header_len();
+        let mut bytes = segments[0].frame[..header_len].to_vec();
+        let before = header_len + protection.trailer_len() + segments[0].plain.len();
+        let inserted = before - segments[0].frame.len();
+        let tcp_offset = header_len + packet.transport_offset() - inserted;
+        bytes.extend(&packet.large(version)[inserted..]);
         let ip = packet.ip_offset();
+        let protocol = match packet.is_v4() {
+            true => bytes[ip + 9],
+            false if bytes[ip + 6] == 0 => bytes[ip + 40],
+            false => bytes[ip + 6],
+        };
+        if protocol == 17 {
+            // The UDP length is of no segment.
+            bytes[inserted + 4..][..2].fill(0xEE);
+        }
+        if let Some(esp) = &mut protection.outer.esp {
+            bytes.extend([0xDD; DISCARDED]);
+            esp.pad_len = DISCARDED as u8;
+        }
         let (length, field) = match (version, packet.is_v4()) {
             (1, _) => (bytes.len() - ip, ip + 2),
             (_, true) => (0, ip + 2),
@@ -189,68 +183,28 @@ impl Large {
             segments,
             protection,
             word: mss | tcp_offset << 20 | kind,
-            udp,
         }
     }
 
     fn list(&self, nb: SendNb, handles: &[Handle]) -> SendNbl {
         let header = offload::transmit_header(&self.protection).expect("an offset");
         SendNbl::with_net_buffers(vec![nb])
-            .info(IPSEC, handles[self.protection.sa])
+            .info(IPSEC, handles[self.protection.sa()])
             .info(HEADER, header)
             .info(LARGE_SEND, self.word)
             .compact()
     }
 
     /// What must be on the wire, where the IVs of AES-CBC are.
-    fn expected(&self, packet: &Packet, sas: &[Sa], wire: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    fn expected(&self, sas: &[Sa], wire: &[Vec<u8>]) -> Vec<Vec<u8>> {
         assert_eq!(wire.len(), self.segments.len());
         let frames = self.segments.iter().zip(wire).map(|(segment, wire)| {
-            let esp = packet.ip_offset() + segment.protection.expect("an SA").esp_offset;
-            let mut wire = wire.clone();
-            if self.udp {
-                wire.drain(esp..esp + UDP.len());
-            }
-            let mut sealed = expected_on_wire(segment, sas, &wire).expect("it is sealed");
-            if self.udp {
-                sealed = with_udp(&sealed, packet, esp);
-                let length = (sealed.len() - esp) as u16;
-                sealed[esp + 4..][..2].copy_from_slice(&length.to_be_bytes());
-            }
+            let mut sealed = expected_on_wire(segment, sas, wire).expect("it is sealed");
             sealed.resize(sealed.len().max(60), 0);
             sealed
         });
         frames.collect()
     }
-}
-
-/// Puts a UDP header in front of ESP, which is at `esp`.
-fn with_udp(frame: &[u8], packet: &Packet, esp: usize) -> Vec<u8> {
-    let mut bytes = [&frame[..esp], &UDP, &frame[esp..]].concat();
-    let ip = packet.ip_offset();
-    let (length, protocol) = match &packet.net {
-        Net::V4(..) => (ip + 2, ip + 9),
-        Net::V6(..) if bytes[ip + 6] == 50 => (ip + 4, ip + 6),
-        // One extension header before ESP.
-        Net::V6(..) => (ip + 4, ip + 40),
-    };
-    assert_eq!(bytes[protocol], 50);
-    bytes[protocol] = 17;
-    let field: &mut [u8; 2] = bytes[length..].first_chunk_mut().expect("a header");
-    *field = (u16::from_be_bytes(*field) + UDP.len() as u16).to_be_bytes();
-    if packet.is_v4() {
-        let header = ip..ip + usize::from(bytes[ip] & 15) * 4;
-        let sum = ip + 10;
-        bytes[sum..sum + 2].fill(0);
-        let words = bytes[header].chunks(2);
-        let total: u32 = words
-            .map(|word| u32::from(word[0]) << 8 | u32::from(word[1]))
-            .sum();
-        let total = (total & 0xFFFF) + (total >> 16);
-        let checksum = !(((total & 0xFFFF) + (total >> 16)) as u16);
-        bytes[sum..sum + 2].copy_from_slice(&checksum.to_be_bytes());
-    }
-    bytes
 }
 
 fn bytes(frames: &[Frame]) -> Vec<Vec<u8>> {
@@ -270,8 +224,25 @@ fn assert_same(found: &[Vec<u8>], expected: &[Vec<u8>], about: &str) {
     }
 }
 
+/// ESP, ESP in UDP, AH, and AH over ESP.
+fn shapes() -> [Shape; 4] {
+    let of = |protocol| Shape {
+        protocol,
+        ..Shape::default()
+    };
+    [
+        of(Protocol::Esp),
+        Shape {
+            udp_esp: Some(UdpPlace::Outer),
+            ..of(Protocol::Esp)
+        },
+        of(Protocol::Ah),
+        of(Protocol::AhEsp),
+    ]
+}
+
 /// Every kind of algorithm and header, MSS that leave every kind of rest, any MDLs; what is on the
-/// wire, and what comes up decrypted.
+/// wire, and what comes up opened.
 #[test]
 fn segments_are_those_of_a_transport_that_cuts_first() {
     for (index, suite) in [
@@ -286,38 +257,30 @@ fn segments_are_those_of_a_transport_that_cuts_first() {
     .enumerate()
     {
         let version = NdisVersion::ALL[index % NdisVersion::ALL.len()];
-        for udp in [false, true] {
-            let wire = Wire::start(&lab_options(version), suite, udp, |sa| {
-                let esp = sa.esp.as_mut().expect("ESP");
+        for shape in shapes() {
+            let wire = Wire::start(&lab_options(version), suite, shape, |sa| {
                 if index % 2 == 1 {
-                    (esp.esn, esp.sequence_high) = (true, 9);
+                    let esp = sa.esp.iter_mut();
+                    esp.for_each(|esp| (esp.esn, esp.sequence_high) = (true, 9));
+                    let ah = sa.ah.iter_mut();
+                    ah.for_each(|ah| (ah.esn, ah.sequence_high) = (true, 5));
                 }
             });
             let mut sender = Sender::new(&wire.sas, wire.a.port.offers().expect("a report"));
-            let sizes = [
-                (7, 50),
-                (536, 5000),
-                (1000, 30_000),
-                (1300, 2601),
-                (1360, 8160),
-            ];
+            let sizes = [(7, 50), (536, 5000), (1000, 30_000), (1300, 2501)];
             let mut number = 0;
             for net in [0, 1, 2, 4, 5, 6] {
                 for options in [0, 12, 40] {
                     for (mss, len) in sizes {
-                        if net == 6 && mss > 1250 {
-                            // Beyond the MTU.
-                            continue;
-                        }
                         let packet = wire.packet(nets()[net].clone(), tcp(options), len);
-                        let mss = mss.min(1300 - options);
+                        let mss = mss.min(1100 - options);
                         let of = if packet.is_v4() && number % 2 == 0 {
                             1
                         } else {
                             2
                         };
-                        let large = Large::new(&mut sender, &wire.sas, &packet, mss, of, udp);
-                        let about = format!("{suite}, UDP {udp}: {packet:?}, MSS {mss}");
+                        let large = Large::new(&mut sender, &packet, mss, of);
+                        let about = format!("{suite}, {shape:?}: {packet:?}, MSS {mss}");
                         let nb = SendNb::new(large.bytes.clone());
                         let nb = match number % 4 {
                             0 => nb,
@@ -330,7 +293,7 @@ fn segments_are_those_of_a_transport_that_cuts_first() {
                         let told = if of == 1 { len } else { V2 };
                         assert_eq!(sent, (NDIS_STATUS_SUCCESS, told), "{about}");
                         let on_wire = bytes(&wire.tap.received());
-                        let expected = large.expected(&packet, &wire.sas, &on_wire);
+                        let expected = large.expected(&wire.sas, &on_wire);
                         assert_same(&on_wire, &expected, &about);
                         for (frame, segment) in wire.b.received().iter().zip(&large.segments) {
                             let stamp = ReceiveStamp::from_info(frame.info[IPSEC]);
@@ -354,14 +317,21 @@ fn segments_are_those_of_a_transport_that_cuts_first() {
 /// numbers, also when they wrap in between, and other packets of the SA behind it.
 #[test]
 fn it_goes_on_in_the_dpc_across_the_wrap() {
-    for suite in ["aes-gcm-128", "aes-cbc-256+hmac-sha-1-96"] {
+    for (suite, shape) in [
+        ("aes-gcm-128", shapes()[0]),
+        ("aes-cbc-256+hmac-sha-1-96", shapes()[1]),
+        ("aes-gcm-256", shapes()[3]),
+    ] {
         let options = LabOptions {
             processors: 1,
             ..lab_options(NdisVersion::V6_30)
         };
-        let wire = Wire::start(&options, suite, false, |sa| {
+        let wire = Wire::start(&options, suite, shape, |sa| {
             let esp = sa.esp.as_mut().expect("ESP");
             (esp.esn, esp.sequence_high, esp.sequence) = (true, 7, u32::MAX - 200);
+            if let Some(ah) = &mut sa.ah {
+                (ah.esn, ah.sequence_high, ah.sequence) = (true, 3, u32::MAX - 50);
+            }
         });
         let mut sender = Sender::new(&wire.sas, wire.a.port.offers().expect("a report"));
         let packets: Vec<_> = [(0, 1500), (0, 900), (4, 1300)]
@@ -370,7 +340,7 @@ fn it_goes_on_in_the_dpc_across_the_wrap() {
         // The SA has to have seen the numbers before the wrap.
         let large: Vec<_> = packets
             .iter()
-            .map(|packet| Large::new(&mut sender, &wire.sas, packet, 4, 2, false))
+            .map(|packet| Large::new(&mut sender, packet, 4, 2))
             .collect();
         let lists: Vec<_> = large
             .iter()
@@ -393,7 +363,7 @@ fn it_goes_on_in_the_dpc_across_the_wrap() {
         let mut rest = &on_wire[..];
         for (packet, large) in packets.iter().zip(&large) {
             let (these, later) = rest.split_at(large.segments.len());
-            let expected = large.expected(packet, &wire.sas, these);
+            let expected = large.expected(&wire.sas, these);
             assert_same(these, &expected, &packet.name);
             rest = later;
         }
@@ -412,31 +382,22 @@ fn it_goes_on_in_the_dpc_across_the_wrap() {
 /// that it says.
 #[test]
 fn what_is_refused() {
-    let wire = Wire::start(
-        &lab_options(NdisVersion::V6_1),
-        "aes-gcm-256",
-        false,
-        |_| {},
-    );
+    let options = lab_options(NdisVersion::V6_1);
+    let wire = Wire::start(&options, "aes-gcm-256", Shape::default(), |_| {});
     let mut sender = Sender::new(&wire.sas, wire.a.port.offers().expect("a report"));
     let packet = wire.packet(nets()[0].clone(), tcp(12), 4000);
-    let large = Large::new(&mut sender, &wire.sas, &packet, 1000, 2, false);
-    let handle = wire.outbound[large.protection.sa];
+    let large = Large::new(&mut sender, &packet, 1000, 2);
+    let handle = wire.outbound[large.protection.sa()];
     let inbound = wire.a.port.offload(&wire.sas, Way::Inbound).expect("SAs");
-    let header = |change: fn(&mut Protection)| {
+    let header = |change: fn(&mut EspPortion)| {
         let mut protection = large.protection;
-        change(&mut protection);
+        change(protection.outer.esp.as_mut().expect("ESP"));
         offload::transmit_header(&protection).expect("an offset")
     };
     let good = || large.list(SendNb::new(large.bytes.clone()), &wire.outbound);
-    let too_long = Large::new(
-        &mut Sender::new(&wire.sas, wire.a.port.offers().expect("a report")),
-        &wire.sas,
-        &packet,
-        1500 - 20 - 32 - 8 - 8 - 2 - 16 + 1,
-        2,
-        false,
-    );
+    // IP, TCP, ESP with IV, trailer and ICV.
+    let room = 1500 - 20 - 32 - 16 - 2 - 16;
+    let too_long = Large::new(&mut sender, &packet, room + 1, 2);
     const FAILURE: i32 = NDIS_STATUS_FAILURE;
     let cases = [
         // "The packet won't be sent through a tunnel."
@@ -459,12 +420,12 @@ fn what_is_refused() {
         ("no such SA", good().info(IPSEC, 0xDEAD_BEEF), FAILURE),
         (
             "an SA for receiving",
-            good().info(IPSEC, inbound[large.protection.sa]),
+            good().info(IPSEC, inbound[large.protection.sa()]),
             FAILURE,
         ),
         (
             "ESP elsewhere",
-            good().info(HEADER, header(|p| p.esp_offset += 4)),
+            good().info(HEADER, header(|p| p.at += 4)),
             FAILURE,
         ),
         (
@@ -492,10 +453,14 @@ fn what_is_refused() {
         assert_eq!(wire.a.send(list), (status, V2), "{name}");
         assert!(wire.tap.received().is_empty(), "{name}");
     }
-    assert_eq!(wire.a.send(good()), (NDIS_STATUS_SUCCESS, V2));
-    let on_wire = bytes(&wire.tap.received());
-    let expected = large.expected(&packet, &wire.sas, &on_wire);
-    assert_same(&on_wire, &expected, "a good one");
+    let most = Large::new(&mut sender, &packet, room, 2);
+    let list = most.list(SendNb::new(most.bytes.clone()), &wire.outbound);
+    for (list, large) in [(good(), &large), (list, &most)] {
+        assert_eq!(wire.a.send(list), (NDIS_STATUS_SUCCESS, V2));
+        let on_wire = bytes(&wire.tap.received());
+        let expected = large.expected(&wire.sas, &on_wire);
+        assert_same(&on_wire, &expected, "a good one");
+    }
     wire.a.port.delete_sas(&inbound).expect("deleted");
     wire.finish();
 }
