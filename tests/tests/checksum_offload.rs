@@ -35,7 +35,7 @@ fn word(packet: &Packet) -> usize {
         IS_IPV6
     };
     let transport = match packet.transport {
-        Transport::Tcp(_) => TCP | packet.transport_offset() * TCP_OFFSET,
+        Transport::Tcp(_) => TCP | (packet.transport_offset() * TCP_OFFSET),
         Transport::Udp(_) => UDP,
     };
     ip | transport
@@ -160,7 +160,7 @@ fn each_checksum_alone() {
         for (word, fields, found) in [
             (
                 word(&packet) & !IP_HEADER,
-                vec![field..field + 2],
+                std::iter::once(field..field + 2).collect(),
                 all | IP_FAILED,
             ),
             (IS_IPV4 | IP_HEADER, vec![ip], failed | IP_SUCCEEDED),
@@ -338,23 +338,23 @@ fn nonsense_is_refused_and_nothing_is_sent() {
         (
             "UDP called TCP",
             datagram.unfinished(),
-            IS_IPV4 | TCP | 34 * TCP_OFFSET,
+            IS_IPV4 | TCP | (34 * TCP_OFFSET),
         ),
         ("no offset", v4.unfinished(), IS_IPV4 | TCP),
         (
             "offset before",
             v4.unfinished(),
-            IS_IPV4 | TCP | 10 * TCP_OFFSET,
+            IS_IPV4 | TCP | (10 * TCP_OFFSET),
         ),
         (
             "offset behind",
             v4.unfinished(),
-            IS_IPV4 | TCP | 38 * TCP_OFFSET,
+            IS_IPV4 | TCP | (38 * TCP_OFFSET),
         ),
         (
             "the largest offset",
             v4.unfinished(),
-            IS_IPV4 | TCP | 1023 * TCP_OFFSET,
+            IS_IPV4 | TCP | (1023 * TCP_OFFSET),
         ),
         ("a fragment", fragment.unfinished(), word(&fragment)),
         (
