@@ -103,12 +103,14 @@ fn form(ui: &Progress) -> Result<()> {
     Ok(())
 }
 
-/// All orders in which the processors can meet in the SA table, under loom. Another build of the crate, so in
-/// a target folder of its own.
+/// All orders in which the processors can meet in the SA table, at the gates of an adapter and over the
+/// sequence numbers of an SA, under loom. Another build of the crates, so in a target folder of its own.
 fn interleavings() -> Result<()> {
     let mut test = cargo();
-    test.args(["test", "--locked", "--release", "--package", "sa-table"])
-        .args(["--test", "interleavings"])
+    test.args(["test", "--locked", "--release"])
+        .args(["--package", "sa-table", "--package", "interleavings"])
+        .args(["--test", "interleavings", "--test", "gates"])
+        .args(["--test", "sequence_numbers"])
         .arg("--target-dir")
         .arg(paths::target().join("loom"))
         .env("RUSTFLAGS", "--cfg loom");

@@ -15,7 +15,8 @@
 //! UPDATE_SA cannot set the high half of a sending SA back.
 
 use core::num::NonZeroU32;
-use core::sync::atomic::{AtomicU64, Ordering};
+
+use crate::sync::{AtomicU64, Ordering};
 
 /// Low half that stands for "no packet yet": halfway, so that the nearest high half is
 /// the SA's own whatever the first packet's low half is. Taking a real packet with this
@@ -161,7 +162,7 @@ fn nearest(highest: u64, low: u32) -> Option<u64> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

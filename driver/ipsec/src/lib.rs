@@ -53,6 +53,7 @@ mod outbound;
 mod packet;
 mod sa;
 mod salt;
+mod sync;
 mod verdict;
 
 pub use counters::{Counters, SaCounters};

@@ -44,6 +44,7 @@ mod oid;
 mod oob;
 mod pool;
 mod rundown;
+pub mod sync;
 #[cfg(test)]
 mod tests;
 mod xstate;

@@ -6,8 +6,12 @@
 //! that whoever goes on to free the adapter never overtakes it.
 
 use ndis::{Dispatch, Event, Passive, Rundown, SpinLock};
+use ndis_sys::{NDIS_STATUS, NDIS_STATUS_RESET_IN_PROGRESS};
 
-use super::state::State;
+use super::state::{Reason, State};
+
+/// How often a send looks again when the gate has been opened and closed under its eyes.
+const ATTEMPTS: u32 = 4;
 
 /// The gates of an adapter.
 pub struct Gates {
@@ -51,7 +55,7 @@ impl Waiting {
 
 impl Gates {
     /// All closed. The event is yet to be [initialised](Self::initialize).
-    pub const fn closed() -> Self {
+    pub fn closed() -> Self {
         Self {
             tx: Rundown::closed(),
             rx: Rundown::closed(),
@@ -75,9 +79,23 @@ impl Gates {
         self.idle.set();
     }
 
-    /// Counts a send call; false when sends are not let in.
-    pub fn enter_tx(&self) -> bool {
-        self.tx.enter(1)
+    /// Counts a send call.
+    ///
+    /// # Errors
+    /// The status that says why sends are not let in.
+    pub fn enter_tx(&self, state: &State, at: Dispatch<'_>) -> Result<(), NDIS_STATUS> {
+        for _ in 0..ATTEMPTS {
+            if self.tx.enter(1) {
+                return Ok(());
+            }
+            if let Some(status) = state.refusal() {
+                return Err(status);
+            }
+            // Closed a moment ago, for a reason that is gone by now: whoever takes it away opens under
+            // the lock, and has done so once it can be had.
+            drop(self.waiting.lock(at));
+        }
+        Err(NDIS_STATUS_RESET_IN_PROGRESS)
     }
 
     /// Counts frames that go to NDIS; false when they are not let out.
@@ -151,10 +169,11 @@ impl Gates {
         self.rx.open();
     }
 
-    /// Lets sends in, unless there is still a reason not to. Asked under the lock: who adds a reason
-    /// closes afterwards.
-    pub fn open_sends(&self, state: &State, at: Dispatch<'_>) {
+    /// Takes a reason away, and lets sends in unless there is another one. Asked under the lock: who
+    /// adds a reason closes afterwards, and who finds the gate closed finds a reason.
+    pub fn resume(&self, state: &State, reason: Reason, at: Dispatch<'_>) {
         let mut waiting = self.waiting.lock(at);
+        state.clear(reason);
         if state.refusal().is_none() && waiting.tx_drained {
             waiting.tx_drained = false;
             self.idle.clear();

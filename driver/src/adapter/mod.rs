@@ -35,7 +35,7 @@ use crate::{
     wire::Plug,
 };
 use gates::Gates;
-use state::State;
+use state::{Reason, State};
 
 /// An adapter. Lives from MiniportInitializeEx to MiniportHaltEx at one place in non-paged memory.
 pub struct Adapter {
@@ -109,20 +109,22 @@ impl Adapter {
     /// Stops the data: nothing comes in any more, and what waits to go out completes with `status`.
     /// The reason has been set before.
     fn stop(&self, status: NDIS_STATUS, at: Dispatch<'_>) {
-        self.set_running(false, at);
+        self.update_port(at);
         self.sender.abort(status, at);
         self.receiver.purge(self, at);
     }
 
-    /// Lets data flow again, if there is no reason left not to.
-    fn resume(&self, at: Dispatch<'_>) {
-        self.gates.open_sends(&self.state, at);
-        self.set_running(self.state.refusal().is_none(), at);
+    /// Takes a reason away, and lets data flow again if that was the last one.
+    fn resume(&self, reason: Reason, at: Dispatch<'_>) {
+        self.gates.resume(&self.state, reason, at);
+        self.update_port(at);
     }
 
-    fn set_running(&self, running: bool, at: Dispatch<'_>) {
+    /// Tells the switch whether frames may come in. Asked under its lock, so that of two who change the
+    /// state at a time the last one is right.
+    fn update_port(&self, at: Dispatch<'_>) {
         if let Some(plug) = self.plug() {
-            plug.configure(|port| port.set_running(running), at);
+            plug.configure(|port| port.set_running(self.state.receives()), at);
         }
     }
 }

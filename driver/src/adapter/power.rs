@@ -24,6 +24,5 @@ pub fn down(adapter: &Adapter, at: Passive<'_>) {
 
 /// To full power: as before.
 pub fn up(adapter: &Adapter, _at: Passive<'_>) {
-    adapter.state.clear(Reason::LowPower);
-    at_dispatch(false, |at| adapter.resume(at));
+    at_dispatch(false, |at| adapter.resume(Reason::LowPower, at));
 }

@@ -30,6 +30,5 @@ pub fn reset(adapter: &Adapter, at: Dispatch<'_>) -> NDIS_STATUS {
 
 /// The reset is done: sends are let in again.
 pub fn done(adapter: &Adapter, at: Dispatch<'_>) {
-    adapter.state.clear(Reason::Resetting);
-    adapter.gates.open_sends(&adapter.state, at);
+    adapter.gates.resume(&adapter.state, Reason::Resetting, at);
 }

@@ -8,10 +8,9 @@ use super::{Adapter, state::Reason};
 /// Lets data flow. The restart attributes stay as NDIS made them: nothing that they report has
 /// changed since initialization.
 pub fn restart(adapter: &Adapter, _at: Passive<'_>) -> NDIS_STATUS {
-    adapter.state.clear(Reason::Paused);
     at_dispatch(false, |at| {
         adapter.gates.open_receives(at);
-        adapter.resume(at);
+        adapter.resume(Reason::Paused, at);
     });
     NDIS_STATUS_SUCCESS
 }

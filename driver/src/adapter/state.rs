@@ -1,8 +1,7 @@
 //! What an adapter may not do now, as a set of reasons. Sends are refused with the status of the
 //! gravest one.
 
-use core::sync::atomic::{AtomicU32, Ordering};
-
+use ndis::sync::{AtomicU32, Ordering};
 use ndis_sys::{
     NDIS_STATUS, NDIS_STATUS_LOW_POWER_STATE, NDIS_STATUS_NOT_ACCEPTED, NDIS_STATUS_PAUSED,
     NDIS_STATUS_RESET_IN_PROGRESS,
@@ -31,7 +30,7 @@ pub struct State(AtomicU32);
 
 impl State {
     /// As MiniportInitializeEx leaves an adapter.
-    pub const fn paused() -> Self {
+    pub fn paused() -> Self {
         Self(AtomicU32::new(Reason::Paused as u32))
     }
 
@@ -48,6 +47,11 @@ impl State {
     /// Whether `reason` holds.
     pub fn is(&self, reason: Reason) -> bool {
         self.0.load(Ordering::Acquire) & reason as u32 != 0
+    }
+
+    /// Whether frames may come in: a reset drops those that are there, and no more.
+    pub fn receives(&self) -> bool {
+        self.0.load(Ordering::Acquire) & !(Reason::Resetting as u32) == 0
     }
 
     /// The status with which a send is refused now; None when it is not.

@@ -22,7 +22,7 @@ use ndis::{
     Dispatch, Dpc, InfoSlot, MiniportHandle, OutOfMemory, SendChain, SpinLock, current_processor,
     try_with_capacity,
 };
-use ndis_sys::{NDIS_STATUS, NDIS_STATUS_FAILURE, NDIS_STATUS_SEND_ABORTED, PVOID};
+use ndis_sys::{NDIS_STATUS, NDIS_STATUS_SEND_ABORTED, PVOID};
 
 use crate::adapter::Adapter;
 use burst::{Context, run};
@@ -98,8 +98,8 @@ impl Sender {
 /// MiniportSendNetBufferLists.
 pub fn send(adapter: &Adapter, mut chain: SendChain, at: Dispatch<'_>) {
     // Covers this call, completions included, and then what it leaves in the queue.
-    if !adapter.gates.enter_tx() {
-        chain.complete(adapter.state.refusal().unwrap_or(NDIS_STATUS_FAILURE), at);
+    if let Err(status) = adapter.gates.enter_tx(&adapter.state, at) {
+        chain.complete(status, at);
         return;
     }
     let sender = &adapter.sender;
