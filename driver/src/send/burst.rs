@@ -285,9 +285,13 @@ impl Burst<'_> {
             return Err(NDIS_STATUS_FAILURE);
         };
         let mut takers = routes.takers(destination);
+        let mut without = PortSet::default();
         let first = takers.find_map(|(port, receiver)| {
-            let frame = batches.get_mut(port)?.frame(receiver, longest, self.at)?;
-            Some((port, frame))
+            let frame = batches.get_mut(port)?.frame(receiver, longest, self.at);
+            if frame.is_none() {
+                without.add(port);
+            }
+            Some((port, frame?))
         });
         let length = match first {
             None => compose(scratch)?,
@@ -308,6 +312,7 @@ impl Burst<'_> {
                         continue;
                     };
                     let Some(mut copy) = batch.frame(receiver, length, self.at) else {
+                        lose(receiver, length);
                         continue;
                     };
                     if let Some(to) = copy.buffer_mut().get_mut(..length) {
@@ -322,6 +327,14 @@ impl Burst<'_> {
                 length
             }
         };
+        // Now that there is a frame, somebody has lost it.
+        if !without.is_empty() {
+            for (port, receiver) in routes.takers(destination) {
+                if without.has(port) {
+                    lose(receiver, longest);
+                }
+            }
+        }
         self.sent.count(ethernet::cast(destination), length);
         Ok(())
     }
@@ -371,20 +384,51 @@ enum Progress {
 }
 
 impl Batch {
-    /// A frame of `receiver` for `length` bytes. None, counted there, when it is too small or has
-    /// none left.
+    /// A frame of `receiver` for `length` bytes. None when its frames are too small or none is left.
     fn frame(&mut self, receiver: &Adapter, length: usize, at: Dispatch<'_>) -> Option<Frame> {
         if length > receiver.frames.capacity() {
-            stats::add(&receiver.stats.receive_errors, 1);
             return None;
         }
         if self.free.is_empty() {
             self.free.append(receiver.frames.take(FRAMES_AT_ONCE, at));
         }
-        let frame = self.free.pop();
-        if frame.is_none() {
-            stats::add(&receiver.stats.receive_no_buffer, 1);
-        }
-        frame
+        self.free.pop()
+    }
+}
+
+/// Counts a frame of `length` bytes for which `receiver` had no buffer.
+fn lose(receiver: &Adapter, length: usize) {
+    let counter = if length > receiver.frames.capacity() {
+        &receiver.stats.receive_errors
+    } else {
+        &receiver.stats.receive_no_buffer
+    };
+    stats::add(counter, 1);
+}
+
+/// Ports by their numbers.
+#[derive(Clone, Copy, Default)]
+struct PortSet(u64);
+
+const _: () = assert!(MAX_PORTS <= u64::BITS as usize);
+
+impl PortSet {
+    fn bit(port: usize) -> u64 {
+        u32::try_from(port)
+            .ok()
+            .and_then(|port| 1_u64.checked_shl(port))
+            .unwrap_or(0)
+    }
+
+    fn add(&mut self, port: usize) {
+        self.0 |= Self::bit(port);
+    }
+
+    fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    fn has(self, port: usize) -> bool {
+        self.0 & Self::bit(port) != 0
     }
 }
