@@ -13,9 +13,9 @@ use ndis_sim::{
 };
 use ndis_sys::{
     IPsecOffloadV2HeaderNetBufferListInfo, IPsecOffloadV2NetBufferListInfo,
-    IPsecOffloadV2TunnelNetBufferListInfo, NDIS_OFFLOAD_ENCAPSULATION, NDIS_STATUS_SUCCESS,
-    OID_GEN_CURRENT_PACKET_FILTER, OID_OFFLOAD_ENCAPSULATION, OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA,
-    OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX, OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA, Zero,
+    IPsecOffloadV2TunnelNetBufferListInfo, NDIS_STATUS_SUCCESS, OID_GEN_CURRENT_PACKET_FILTER,
+    OID_OFFLOAD_ENCAPSULATION, OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA,
+    OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX, OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA,
 };
 
 use crate::{
@@ -118,6 +118,11 @@ impl Lab {
             .canaries(options.canaries)
             .history(options.canaries)
             .build();
+        Self::on(machine, options)
+    }
+
+    /// The same on a machine of one's own; of the options those of the driver count.
+    pub fn on(machine: Arc<Machine>, options: &LabOptions) -> Result<Self> {
         let inf = Inf::load(&options.inf)
             .with_context(|| format!("cannot use {}", options.inf.display()))?;
         let version = RegValue::Dword(options.ndis_version.registry_value());
@@ -229,17 +234,7 @@ impl Port {
 
     /// Activates task offload, which starts IPsec processing of received packets.
     pub fn activate_offload(&self) -> Result<()> {
-        let on = ndis_sys::NDIS_OFFLOAD_SET_ON;
-        let mut encapsulation = NDIS_OFFLOAD_ENCAPSULATION::ZERO;
-        encapsulation.Header.Type = ndis_sys::NDIS_OBJECT_TYPE_OFFLOAD_ENCAPSULATION;
-        encapsulation.Header.Revision = ndis_sys::NDIS_OFFLOAD_ENCAPSULATION_REVISION_1;
-        encapsulation.Header.Size = ndis_sys::NDIS_SIZEOF_OFFLOAD_ENCAPSULATION_REVISION_1 as u16;
-        for family in [&mut encapsulation.IPv4, &mut encapsulation.IPv6] {
-            family.Enabled = on;
-            family.EncapsulationType = ndis_sys::NDIS_ENCAPSULATION_IEEE_802_3;
-            family.HeaderSize = ETHERNET_HEADER as u32;
-        }
-        let bytes = offload::bytes_of(&encapsulation).to_vec();
+        let bytes = offload::encapsulation(ndis_sys::NDIS_OFFLOAD_SET_ON);
         let request = OidRequest::set(OID_OFFLOAD_ENCAPSULATION, bytes);
         expect_success(&self.open.oid(request)?, "OID_OFFLOAD_ENCAPSULATION")
     }

@@ -2,7 +2,8 @@
 //! called. The suites themselves are in `tests/`.
 
 use std::{
-    env,
+    env, fmt,
+    io::{self, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -18,6 +19,7 @@ use tcpip::{
 pub mod adapter;
 pub mod associations;
 pub mod bench;
+pub mod flow;
 pub mod framed;
 pub mod matrix;
 pub mod packets;
@@ -54,6 +56,12 @@ pub fn driver() -> PathBuf {
 /// The driver's INF, `IPSECOV2_INF` or the source in the repository.
 pub fn inf() -> PathBuf {
     env::var_os("IPSECOV2_INF").map_or_else(|| root().join("inf/ipsecov2.inx"), PathBuf::from)
+}
+
+/// Writes a line that is seen also when the test passes: figures that belong to its result.
+pub fn tell(line: impl fmt::Display) {
+    // Not `eprintln`, which the test harness keeps to itself. If nobody listens, nothing is lost.
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// The recorded traffic.

@@ -22,6 +22,7 @@ pub struct Image {
     sections: Vec<Section>,
     /// Where the table of functions with their unwind data is.
     functions: std::ops::Range<usize>,
+    imports: Vec<(String, String)>,
     pub(super) symbols: Symbols,
 }
 
@@ -106,6 +107,7 @@ impl Image {
             entry,
             sections: Vec::new(),
             functions: functions(&parsed).filter(|r| r.end <= size).unwrap_or(0..0),
+            imports: Vec::new(),
             symbols: Symbols::of(&parsed),
         };
         // SAFETY: the mapping, which nobody else refers to while it is filled.
@@ -165,7 +167,7 @@ impl Image {
     }
 
     fn bind(
-        &self,
+        &mut self,
         parsed: &PeFile64<'_>,
         bytes: &mut [u8],
         resolve: impl Fn(&str, &str) -> Option<*const ()>,
@@ -203,6 +205,7 @@ impl Image {
                 };
                 place.copy_from_slice(&(target as u64).to_le_bytes());
                 slot += 8;
+                self.imports.push((dll.clone(), name));
             }
         }
         Ok(())
@@ -271,6 +274,12 @@ impl Image {
         self.size
     }
 
+    /// What it imports: module and name.
+    #[must_use]
+    pub fn imports(&self) -> &[(String, String)] {
+        &self.imports
+    }
+
     /// Names of the sections with their addresses and sizes.
     pub fn sections(&self) -> impl Iterator<Item = (&str, usize, usize)> {
         self.sections
@@ -282,6 +291,11 @@ impl Image {
     pub(super) fn rva(&self, address: usize) -> Option<usize> {
         let rva = address.checked_sub(self.base)?;
         (rva < self.size).then_some(rva)
+    }
+
+    /// Its name, and the RVA of an address within.
+    pub(super) fn locate(&self, address: usize) -> Option<(String, usize)> {
+        Some((self.name.clone(), self.rva(address)?))
     }
 
     fn section_at(&self, rva: usize) -> Option<&Section> {

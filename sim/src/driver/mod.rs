@@ -311,6 +311,11 @@ impl Images {
         Some(f(image))
     }
 
+    /// The name of the image that an address is in, and its RVA.
+    pub(crate) fn locate(&self, address: usize) -> Option<(String, usize)> {
+        self.with_image(address, |image| image.locate(address))?
+    }
+
     /// The functions at an address of code, the innermost inlined one first.
     pub(crate) fn symbols(&self, address: usize) -> Vec<String> {
         let known = self.with_image(address, |image| {

@@ -303,7 +303,7 @@ extern "efiapi" fn set_optional_handlers(
     characteristics: *const NDIS_OBJECT_HEADER,
 ) -> NDIS_STATUS {
     required(characteristics, "OptionalHandlers");
-    here(|_, state| {
+    here(|machine, state| {
         let Some(driver) = state.drivers.get(handle as u64) else {
             violation(
                 rules::HANDLE,
@@ -315,6 +315,9 @@ extern "efiapi" fn set_optional_handlers(
                 rules::CHARACTERISTICS,
                 "a miniport driver calls NdisSetOptionalHandlers from MiniportSetOptions only",
             );
+        }
+        if machine.faults().hit("NdisSetOptionalHandlers") {
+            return NDIS_STATUS_RESOURCES;
         }
         // SAFETY: checked for NULL; every characteristics structure begins with the header.
         let head = unsafe { characteristics.read() };
