@@ -24,6 +24,7 @@ pub mod ndis;
 pub mod ntos;
 pub mod processor;
 pub mod report;
+mod schedule;
 pub mod sync;
 pub mod track;
 pub mod wdf;

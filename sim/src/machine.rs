@@ -47,6 +47,7 @@ pub(crate) struct Settings {
     pub(crate) features: u64,
     pub(crate) history: bool,
     pub(crate) dispatch_limit: Option<Duration>,
+    pub(crate) perturb: Option<u64>,
 }
 
 impl Default for Builder {
@@ -62,6 +63,7 @@ impl Default for Builder {
                 features: u64::MAX,
                 history: true,
                 dispatch_limit: Some(Duration::from_secs(2)),
+                perturb: None,
             },
             manual_clock: false,
         }
@@ -147,6 +149,15 @@ impl Builder {
     #[must_use]
     pub fn enabled_features(mut self, mask: u64) -> Self {
         self.settings.features = mask | gate::XSTATE_LEGACY;
+        self
+    }
+
+    /// Perturbs the order of events, another way with each seed: at every call into and out of the
+    /// driver a processor may be held up, preempted (below DISPATCH_LEVEL), or run its DPCs a little
+    /// later. Default: as the host's threads happen to run.
+    #[must_use]
+    pub fn perturb(mut self, seed: u64) -> Self {
+        self.settings.perturb = Some(seed);
         self
     }
 

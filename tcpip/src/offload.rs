@@ -13,11 +13,12 @@ use ndis_sys::{
     NDIS_HANDLE, NDIS_IPSEC_OFFLOAD_V2, NDIS_IPSEC_OFFLOAD_V2_HEADER_NET_BUFFER_LIST_INFO_RECEIVE,
     NDIS_IPSEC_OFFLOAD_V2_HEADER_NET_BUFFER_LIST_INFO_TRANSMIT,
     NDIS_IPSEC_OFFLOAD_V2_NET_BUFFER_LIST_INFO_RECEIVE, NDIS_OBJECT_HEADER,
-    NDIS_OBJECT_TYPE_DEFAULT, Zero,
+    NDIS_OBJECT_TYPE_DEFAULT, NDIS_OFFLOAD_ENCAPSULATION, NDIS_OFFLOAD_PARAMETERS, Zero,
 };
 
 use crate::{
     algorithm::{Authentication, Encryption},
+    packet::ETHERNET_HEADER,
     policy::Offers,
     protection::{Portion, Protection},
     sas::{AuthenticationKey, EncryptionKey, Sa, UdpEsp},
@@ -172,6 +173,35 @@ pub fn update_sa(
         ..IPSEC_OFFLOAD_V2_UPDATE_SA::ZERO
     })
     .to_vec()
+}
+
+/// The buffer of OID_OFFLOAD_ENCAPSULATION: Ethernet, with `enabled` (`NDIS_OFFLOAD_SET_*`) for both IP
+/// versions.
+pub fn encapsulation(enabled: u32) -> Vec<u8> {
+    let mut wanted = NDIS_OFFLOAD_ENCAPSULATION::ZERO;
+    wanted.Header = NDIS_OBJECT_HEADER {
+        Type: ndis_sys::NDIS_OBJECT_TYPE_OFFLOAD_ENCAPSULATION,
+        Revision: ndis_sys::NDIS_OFFLOAD_ENCAPSULATION_REVISION_1,
+        Size: ndis_sys::NDIS_SIZEOF_OFFLOAD_ENCAPSULATION_REVISION_1 as u16,
+    };
+    for family in [&mut wanted.IPv4, &mut wanted.IPv6] {
+        family.Enabled = enabled;
+        family.EncapsulationType = ndis_sys::NDIS_ENCAPSULATION_IEEE_802_3;
+        family.HeaderSize = ETHERNET_HEADER as u32;
+    }
+    bytes_of(&wanted).to_vec()
+}
+
+/// The buffer of OID_TCP_OFFLOAD_PARAMETERS that changes `IPsecV2` only
+/// (`NDIS_OFFLOAD_PARAMETERS_IPSECV2_*`).
+pub fn ipsec_parameters(ipsec: u8) -> Vec<u8> {
+    let size = ndis_sys::NDIS_SIZEOF_OFFLOAD_PARAMETERS_REVISION_2;
+    let parameters = NDIS_OFFLOAD_PARAMETERS {
+        Header: header(ndis_sys::NDIS_OFFLOAD_PARAMETERS_REVISION_2, size),
+        IPsecV2: ipsec,
+        ..NDIS_OFFLOAD_PARAMETERS::ZERO
+    };
+    bytes_of(&parameters)[..size].to_vec()
 }
 
 /// Reads the handle at `offset` of a completed request.

@@ -21,11 +21,14 @@ pub mod associations;
 pub mod bench;
 pub mod flow;
 pub mod framed;
+pub mod ledger;
+pub mod listener;
 pub mod matrix;
 pub mod packets;
 pub mod reference;
 pub mod round_trip;
 pub mod secrets;
+pub mod stress;
 pub mod switch;
 
 /// The workspace.

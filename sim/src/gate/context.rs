@@ -18,6 +18,7 @@ use crate::{
     machine::Machine,
     processor::Processor,
     report::{Direction, Step, Trail, rules, violation},
+    schedule::Schedule,
 };
 
 /// Flags and MXCSR bits that a callee preserves.
@@ -103,6 +104,7 @@ pub(crate) struct Context {
     pub(super) fault: Cell<Option<Fault>>,
     /// Where driver code faulted, for the call stack.
     pub(super) faulted: Cell<Option<Place>>,
+    schedule: Option<Schedule>,
     _signal_stack: SignalStack,
 }
 
@@ -118,6 +120,8 @@ impl Context {
             Area::new(),
             xstate::canaries(),
         );
+        let schedule = machine.settings().perturb;
+        let schedule = schedule.map(|seed| Schedule::new(seed, processor.number()));
         let context = Box::new(Self {
             asm: AsmState {
                 host_rsp: Cell::new(0),
@@ -148,6 +152,7 @@ impl Context {
             canaries,
             fault: Cell::new(None),
             faulted: Cell::new(None),
+            schedule,
             _signal_stack: SignalStack::install(),
         });
         context.stack.set_owner((&raw const *context).cast());
@@ -174,6 +179,10 @@ impl Context {
     pub(super) fn machine(&self) -> &Machine {
         // SAFETY: set while the thread runs anything, see `Processor::work`.
         unsafe { &*self.machine.get() }
+    }
+
+    pub(super) fn schedule(&self) -> Option<&Schedule> {
+        self.schedule.as_ref()
     }
 
     pub(crate) fn what(&self) -> &'static str {

@@ -60,6 +60,9 @@ pub unsafe fn call(what: &'static str, f: *const (), args: &[u64]) -> u64 {
     if cpu.machine().is_stopped() {
         processor::park_forever();
     }
+    if let Some(schedule) = context.schedule() {
+        schedule.cross(&cpu);
+    }
     let clock = context.start_clock();
     let frame = context.enter_callback(what);
     context.step(Direction::Enter, what, padded[0]);

@@ -119,6 +119,9 @@ pub(super) unsafe extern "win64" fn enter(
     // of the stub and the home space of the call.
     let (context, export, first) = unsafe { (&*context, &(*import).export, *args) };
     let cpu = processor::current();
+    if let Some(schedule) = context.schedule() {
+        schedule.cross(&cpu);
+    }
     if cpu.machine().is_stopped() {
         processor::park_forever();
     }
@@ -144,6 +147,14 @@ pub(super) unsafe extern "win64" fn leave(context: *const Context, result: u64) 
         processor::park_forever();
     }
     context.step(Direction::Return, name, result);
-    cpu.deliver_dpcs();
+    match context.schedule() {
+        Some(schedule) => {
+            if !schedule.delays_dpcs() {
+                cpu.deliver_dpcs();
+            }
+            schedule.cross(&cpu);
+        }
+        None => cpu.deliver_dpcs(),
+    }
     result
 }

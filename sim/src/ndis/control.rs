@@ -202,27 +202,29 @@ impl Adapter {
         self.expect(AdapterState::Running, "a running adapter")?;
         Ok(self.run(None, Irql::PASSIVE, |machine, adapter| {
             lifecycle::pause(machine, adapter, NDIS_PAUSE_LOW_POWER);
+            // From here on it may refuse what comes with NDIS_STATUS_LOW_POWER_STATE.
+            adapter.low_power.store(true, Ordering::Release);
             if adapter.attributes.lock().power_managed {
                 let state = NdisDeviceStateD3.to_le_bytes();
                 oid_path::set(machine, adapter, OID_PNP_SET_POWER, &state);
             } else {
                 lifecycle::halt(machine, adapter, NdisHaltDevicePoweredDown);
             }
-            adapter.low_power.store(true, Ordering::Release);
         })?)
     }
 
     fn wake(&self) -> Result<(), Error> {
         let ended = self.run(None, Irql::PASSIVE, |machine, adapter| {
-            adapter.low_power.store(false, Ordering::Release);
             if adapter.halted.load(Ordering::Acquire) {
                 let status = lifecycle::initialize(machine, adapter);
+                adapter.low_power.store(false, Ordering::Release);
                 if status != NDIS_STATUS_SUCCESS {
                     return status;
                 }
             } else {
                 let state = NdisDeviceStateD0.to_le_bytes();
                 oid_path::set(machine, adapter, OID_PNP_SET_POWER, &state);
+                adapter.low_power.store(false, Ordering::Release);
             }
             lifecycle::restart(machine, adapter)
         })?;

@@ -1,0 +1,188 @@
+//! Randomised schedules: adapters of the driver on one wire, with transports that send and receive on some
+//! processors, offload and delete SAs by direct requests on others, and an administrator who pauses,
+//! resets, puts to sleep, reconfigures and removes adapters meanwhile. All of it is chosen by a seed, which
+//! also perturbs the order of events in the simulator. In the end the books must balance.
+
+mod audit;
+mod plan;
+mod station;
+mod workers;
+
+use std::{
+    ops::AddAssign,
+    sync::{
+        Arc, RwLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+};
+
+use ndis_sim::{
+    Machine,
+    inf::{Inf, RegValue},
+    ndis::{Miniport, Open, Package},
+};
+use tcpip::lab::HARDWARE_ID;
+
+use crate::{flow::Flows, ledger::Ledger, listener::Listener};
+use plan::Plan;
+use station::Station;
+
+/// What happened in one schedule, or in many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Schedules.
+    pub schedules: u64,
+    /// Packets given to the driver or to NDIS.
+    pub sent: u64,
+    /// Those that were completed with success.
+    pub completed: u64,
+    /// Frames that came up and were judged.
+    pub received: u64,
+    /// Of these, decrypted by the driver.
+    pub verified: u64,
+    /// Direct requests: adds, updates and deletes of SAs.
+    pub direct_oids: u64,
+    /// Regular requests.
+    pub oids: u64,
+    /// Pauses, resets, power transitions, removals, starts.
+    pub operations: u64,
+}
+
+impl AddAssign for Figures {
+    fn add_assign(&mut self, other: Self) {
+        self.schedules += other.schedules;
+        self.sent += other.sent;
+        self.completed += other.completed;
+        self.received += other.received;
+        self.verified += other.verified;
+        self.direct_oids += other.direct_oids;
+        self.oids += other.oids;
+        self.operations += other.operations;
+    }
+}
+
+impl std::fmt::Display for Figures {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            schedules,
+            sent,
+            completed,
+            received,
+            verified,
+            direct_oids,
+            oids,
+            operations,
+        } = self;
+        write!(
+            f,
+            "{schedules} schedules, {sent} packets sent ({completed} with success), {received} received and \
+             judged ({verified} decrypted), {direct_oids} direct OIDs, {oids} OIDs, {operations} pauses, \
+             resets, power transitions, removals and starts"
+        )
+    }
+}
+
+/// What is counted while a schedule runs.
+#[derive(Debug, Default)]
+struct Counts {
+    direct_oids: AtomicU64,
+    oids: AtomicU64,
+    operations: AtomicU64,
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// One schedule in progress.
+struct World {
+    machine: Arc<Machine>,
+    driver: Miniport,
+    plan: Plan,
+    flows: Arc<Flows>,
+    /// Of each flow, the next number.
+    next: Vec<AtomicU64>,
+    /// Of each flow: something was done that lets its packets come up sealed, or not at all.
+    disturbed: Vec<AtomicBool>,
+    stations: Vec<Station>,
+    ledger: Arc<Ledger>,
+    counts: Counts,
+    /// Every binding that there was.
+    bindings: RwLock<Vec<(Arc<Listener>, Open)>>,
+    stop: AtomicBool,
+}
+
+/// What a seed decides, in words.
+#[must_use]
+pub fn plan_of(seed: u64) -> String {
+    let plan = Plan::of(seed);
+    format!("{plan:?} {:?}", plan.flows())
+}
+
+/// Runs the schedule of a seed.
+///
+/// # Panics
+/// When a rule is broken, something leaks, or the books do not balance; the message has the seed.
+#[must_use]
+pub fn run(seed: u64) -> Figures {
+    let plan = Plan::of(seed);
+    let machine = Machine::builder()
+        .processors(plan.processors)
+        .perturb(seed)
+        .build();
+    let inf = Inf::load(&crate::inf()).expect("the INF is sound");
+    let package =
+        Package::new(inf, HARDWARE_ID).parameter("NdisVersion", RegValue::Dword(plan.version));
+    let driver = Miniport::load(&machine, &crate::driver(), package)
+        .unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    let flows = Arc::new(plan.flows());
+    let world = World {
+        next: flows.0.iter().map(|_| AtomicU64::new(0)).collect(),
+        disturbed: flows.0.iter().map(|_| AtomicBool::new(false)).collect(),
+        stations: (0..plan.stations).map(Station::new).collect(),
+        ledger: Arc::default(),
+        counts: Counts::default(),
+        bindings: RwLock::default(),
+        stop: AtomicBool::new(false),
+        machine,
+        driver,
+        plan,
+        flows,
+    };
+    let mut random = fastrand::Rng::with_seed(seed ^ 0x5eed);
+    for station in &world.stations {
+        station.start(&world, &mut random);
+    }
+    workers::open_flows(&world);
+    thread::scope(|scope| {
+        // Each has random numbers of its own, so that they do not depend on who runs first.
+        let mut fork = || random.fork();
+        let mut senders = Vec::new();
+        for station in &world.stations {
+            for _ in 0..world.plan.senders {
+                let random = fork();
+                senders.push(scope.spawn(|| workers::send(&world, station, random)));
+            }
+            let random = fork();
+            scope.spawn(|| workers::associate(&world, station, random));
+        }
+        let random = fork();
+        scope.spawn(|| workers::give_back(&world, random));
+        let administrators: Vec<_> = (0..world.plan.administrators)
+            .map(|_| {
+                let random = fork();
+                scope.spawn(|| workers::administer(&world, random))
+            })
+            .collect();
+        let ended = senders.into_iter().chain(administrators);
+        let ended: Vec<_> = ended.map(|worker| worker.join()).collect();
+        world.stop.store(true, Ordering::Release);
+        for result in ended {
+            if let Err(panic) = result {
+                std::panic::resume_unwind(panic);
+            }
+        }
+    });
+    audit::audit(world)
+}
