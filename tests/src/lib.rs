@@ -23,6 +23,7 @@ pub mod flow;
 pub mod framed;
 pub mod ledger;
 pub mod listener;
+pub mod load;
 pub mod matrix;
 pub mod packets;
 pub mod reference;
