@@ -20,9 +20,7 @@ use tcpip::{
     algorithm::{Authentication, Encryption, Suite},
     lab::{HARDWARE_ID, NdisVersion},
     offload::{self, NEXT, Way},
-    policy::{Keys, Offers, make_sas},
-    sas::{Ah, AuthenticationKey, Sa, SaFile, Spi, UdpEsp},
-    synthetic,
+    sas::{Ah, AuthenticationKey, EncryptionKey, Sa, SaFile, Spi, UdpEsp},
 };
 
 const SUCCESS: &str = "NDIS_STATUS_SUCCESS";
@@ -53,23 +51,30 @@ fn with_spi(spi: u32) -> Sa {
     sa
 }
 
+/// An SA with these algorithms, also such as no transport would offload.
 fn with_suite(suite: Suite) -> Sa {
-    let file = make_sas(
-        [synthetic::udp_v4(64).unwrap().as_slice()].into_iter(),
-        &Offers::EVERYTHING,
-        suite,
-        16,
-        Keys::Seed(1),
-    );
-    file.unwrap().sas.remove(0)
+    let Suite {
+        encryption,
+        authentication,
+    } = suite;
+    let mut sa = good_sa();
+    let esp = sa.esp.as_mut().unwrap();
+    esp.encryption = EncryptionKey {
+        algorithm: encryption,
+        key: vec![0x11; encryption.key_len()],
+        salt: vec![0x22; encryption.salt_len()],
+        icv_length: encryption.is_gcm().then_some(16),
+    };
+    esp.authentication = authentication.map(key_of);
+    sa
 }
 
 fn key_of(algorithm: Authentication) -> AuthenticationKey {
-    let suite = Suite {
-        encryption: Encryption::Null,
-        authentication: Some(algorithm),
-    };
-    with_suite(suite).esp.unwrap().authentication.unwrap()
+    AuthenticationKey {
+        algorithm,
+        key: vec![0x33; algorithm.key_len()],
+        salt: vec![0x44; algorithm.salt_len()],
+    }
 }
 
 /// Where the members of the two ADD_SA structures are.
