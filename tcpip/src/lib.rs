@@ -14,6 +14,7 @@
 //! | [`protection`], [`places`] | where the headers are: by who put them there, and by their bytes |
 //! | [`outbound`] | SAs and sequence numbers for the packets of a capture |
 //! | [`software`] | ESP and AH with keys, to check the driver |
+//! | [`large_send`], [`checksum`] | what else is left to the adapter, and whether it was done |
 //! | [`offload`] | the buffers of the direct OIDs, out-of-band words |
 //! | [`lab`], [`split`], [`recorder`] | machine, adapters, memory of frames, what comes back |
 //! | [`verify`], [`compare`] | what must be true of a packet that went through |
@@ -23,10 +24,12 @@
 
 pub mod algorithm;
 pub mod capture;
+pub mod checksum;
 pub mod compare;
 pub mod framing;
 pub mod iv;
 pub mod lab;
+pub mod large_send;
 pub mod offload;
 pub mod outbound;
 pub mod packet;

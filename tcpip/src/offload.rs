@@ -397,6 +397,15 @@ pub fn transmit_header(protection: &Protection) -> Result<usize> {
     transmit_header_of(protection, &protection.outer)
 }
 
+/// The same of a large send: there is no trailer yet, and `PadLength` is the padding to discard.
+pub fn large_send_header(protection: &Protection, discard: u8) -> Result<usize> {
+    let mut portion = protection.outer;
+    if let Some(esp) = &mut portion.esp {
+        esp.pad_len = discard;
+    }
+    transmit_header_of(protection, &portion)
+}
+
 /// The same about one of the portions.
 pub fn transmit_header_of(protection: &Protection, portion: &Portion) -> Result<usize> {
     type Word = NDIS_IPSEC_OFFLOAD_V2_HEADER_NET_BUFFER_LIST_INFO_TRANSMIT;

@@ -25,6 +25,9 @@ pub const PROTOCOL_ESP: u8 = IpNumber::ENCAPSULATING_SECURITY_PAYLOAD.0;
 /// IP protocol number of AH.
 pub const PROTOCOL_AH: u8 = IpNumber::AUTHENTICATION_HEADER.0;
 
+/// IP protocol number of TCP.
+pub const PROTOCOL_TCP: u8 = IpNumber::TCP.0;
+
 /// IP protocol number of UDP.
 pub const PROTOCOL_UDP: u8 = IpNumber::UDP.0;
 

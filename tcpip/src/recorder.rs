@@ -11,10 +11,11 @@ use ndis_sim::{
 };
 use ndis_sys::{
     IPsecOffloadV2HeaderNetBufferListInfo, IPsecOffloadV2NetBufferListInfo,
-    IPsecOffloadV2TunnelNetBufferListInfo,
+    IPsecOffloadV2TunnelNetBufferListInfo, TcpIpChecksumNetBufferListInfo,
 };
 
 use crate::{
+    checksum::ChecksumStamp,
     offload::{ReceiveStamp, receive_header},
     unframe::HeaderInfo,
 };
@@ -28,6 +29,8 @@ pub struct Indicated {
     pub stamp: ReceiveStamp,
     /// `IPsecOffloadV2HeaderNetBufferListInfo`, if set.
     pub header: Option<HeaderInfo>,
+    /// `TcpIpChecksumNetBufferListInfo`.
+    pub checksums: ChecksumStamp,
     /// `IPsecOffloadV2TunnelNetBufferListInfo`: nothing of it is defined for receiving.
     pub tunnel: usize,
 }
@@ -118,11 +121,13 @@ impl Protocol for Recorder {
         for nbl in &nbls {
             let stamp = nbl.info(IPsecOffloadV2NetBufferListInfo as usize);
             let header = nbl.info(IPsecOffloadV2HeaderNetBufferListInfo as usize);
+            let checksums = nbl.info(TcpIpChecksumNetBufferListInfo as usize);
             let tunnel = nbl.info(IPsecOffloadV2TunnelNetBufferListInfo as usize);
             received.extend((0..nbl.net_buffer_count()).map(|index| Indicated {
                 frame: nbl.data(index),
                 stamp: ReceiveStamp::from_info(stamp),
                 header: receive_header(header),
+                checksums: ChecksumStamp::from_info(checksums),
                 tunnel,
             }));
         }

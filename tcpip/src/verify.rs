@@ -4,6 +4,7 @@ use anyhow::{Context, Result, bail, ensure};
 use ndis_sys::NDIS_STATUS_SUCCESS;
 
 use crate::{
+    checksum,
     compare::{difference, same_on_the_link},
     lab::status_name,
     offload::ReceiveStamp,
@@ -38,7 +39,8 @@ pub fn check_wire(outgoing: &Outgoing, seen: &Indicated, sas: &[Sa]) -> Result<(
         same_on_the_link(&seen.frame, &expected),
         difference(&seen.frame, &expected)
     );
-    check_untouched(seen).context("at an adapter without SAs")
+    check_untouched(seen).context("at an adapter without SAs")?;
+    checksum::check(seen.checksums, &seen.frame, None).context("at an adapter without SAs")
 }
 
 /// A packet without IPsec processing carries stamps that say so.
@@ -81,11 +83,13 @@ pub fn check_received(
                 same_on_the_link(&seen.frame, &outgoing.plain),
                 difference(&seen.frame, &outgoing.plain)
             );
+            checksum::check(seen.checksums, &seen.frame, None)?;
             return Ok(seen.frame[..outgoing.plain.len()].to_vec());
         }
         Ok(protection) => strip(protection, seen, sas)?,
     };
     ensure!(frame == outgoing.plain, difference(&frame, &outgoing.plain));
+    checksum::check(seen.checksums, &seen.frame, Some(&frame))?;
     frame.extend_from_slice(&captured[frame.len()..]);
     if let Ok(layout) = Layout::of(captured)
         && layout.version == 4

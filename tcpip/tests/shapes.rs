@@ -3,6 +3,7 @@
 
 use tcpip::{
     algorithm::{Authentication, Suite},
+    checksum::ChecksumStamp,
     offload::{ReceiveStamp, transmit_header, transmit_header_of},
     outbound::{Outgoing, Sender, expected_indicated, seal_in_software},
     packet::Layout,
@@ -74,6 +75,7 @@ fn received(outgoing: &Outgoing, sas: &[Sa], wire: &[u8]) -> Indicated {
             next_header: esp.next_header,
             pad_len: esp.pad_len,
         }),
+        checksums: ChecksumStamp::default(),
         tunnel: 0,
     }
 }
@@ -110,6 +112,7 @@ fn every_shape_there_and_back() {
                         frame: wire.clone(),
                         stamp: ReceiveStamp::NONE,
                         header: None,
+                        checksums: ChecksumStamp::default(),
                         tunnel: 0,
                     };
                     check_wire(&outgoing, &seen, &sas).expect(&about);

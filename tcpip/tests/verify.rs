@@ -2,6 +2,7 @@
 
 use tcpip::{
     algorithm::{Encryption, Suite},
+    checksum::ChecksumStamp,
     framing::ROOM,
     offload::ReceiveStamp,
     outbound::{Outgoing, Sender, seal_in_software},
@@ -47,6 +48,7 @@ fn perfect_with(captured: Vec<u8>, suite: Suite) -> Case {
         frame: sealed.clone(),
         stamp: ReceiveStamp::NONE,
         header: None,
+        checksums: ChecksumStamp::default(),
         tunnel: 0,
     };
     let mut received = wire.clone();
