@@ -9,6 +9,7 @@ use std::sync::{
 use ndis_sim::ndis::{Protocol, ReceivedNbl, SentNbl};
 use ndis_sys::*;
 use tcpip::{
+    checksum::ChecksumStamp,
     offload::{ReceiveStamp, receive_header},
     recorder::Indicated,
 };
@@ -96,6 +97,9 @@ impl Protocol for Listener {
                 stamp: ReceiveStamp::from_info(nbl.info(IPsecOffloadV2NetBufferListInfo as usize)),
                 header: receive_header(nbl.info(IPsecOffloadV2HeaderNetBufferListInfo as usize)),
                 tunnel: nbl.info(IPsecOffloadV2TunnelNetBufferListInfo as usize),
+                checksums: ChecksumStamp::from_info(
+                    nbl.info(TcpIpChecksumNetBufferListInfo as usize),
+                ),
             })
             .collect();
         self.received
