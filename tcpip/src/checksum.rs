@@ -132,9 +132,14 @@ pub fn leave_to_the_miniport(
         frame[outer.ip + 10..outer.ip + 12].fill(0);
         word = word.with(Transmit::IpHeaderChecksum, 1);
     }
+    let moved = protection.map_or(0, |found| found.moved(inner.end, outer.end));
+    let in_tunnel = protection.is_some_and(|found| found.carries_ip(inner.ip + moved));
+    if in_tunnel && inner.version == 4 && outer.version == 4 {
+        // Of a tunnel: "the NIC should calculate the checksum for both IP headers".
+        let field = inner.ip + moved + 10;
+        frame[field..field + 2].fill(0);
+    }
     if let Some(upper) = upper {
-        // Everything behind the IP headers has moved as a whole.
-        let moved = protection.map_or(0, |protection| protection.header_len() - inner.payload);
         let moved_upper = UpperLayer {
             at: upper.at + moved,
             ..upper

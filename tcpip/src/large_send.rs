@@ -149,9 +149,15 @@ impl Sender<'_> {
                 frame = large.head.clone();
             }
             Ok(protection) => {
+                let ends = (Layout::of(&first.plain)?.end, Layout::of(&first.frame)?.end);
+                let moved = protection.moved(ends.0, ends.1);
                 ensure!(
-                    protection.inner.is_none() && protection.outer.ip == layout.ip,
+                    protection.inner.is_none() && !protection.carries_ip(layout.ip + moved),
                     "a packet for a tunnel is not offloaded"
+                );
+                ensure!(
+                    large.discard == 0 || protection.esp().is_some(),
+                    "padding is a part of ESP"
                 );
                 // The headers of the first segment, then the TCP header as it was.
                 frame = first.frame[..protection.header_len()].to_vec();

@@ -78,6 +78,17 @@ impl Protection {
         self.inner.unwrap_or(self.outer).payload
     }
 
+    /// How far what is protected has moved, when the packet ended at `plain_end` before it was framed
+    /// and ends at `end` now.
+    pub fn moved(&self, plain_end: usize, end: usize) -> usize {
+        end - self.trailer_len() - plain_end
+    }
+
+    /// Whether the innermost payload is an IP packet: the one whose header would be at `ip` now.
+    pub fn carries_ip(&self, ip: usize) -> bool {
+        self.header_len() <= ip
+    }
+
     /// Bytes behind the innermost payload.
     pub fn trailer_len(&self) -> usize {
         self.portions().map(|portion| portion.trailer_len).sum()

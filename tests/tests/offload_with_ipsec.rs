@@ -178,7 +178,8 @@ fn large_sends_are_cut_and_each_segment_is_protected() {
             let sas = wire.sas.clone();
             let mut sender = Sender::new(&sas, wire.a.offers().unwrap());
             for (len, mss, discard) in sizes {
-                let discard = if kind.is_some() { discard } else { 0 };
+                let has_esp = kind.is_some_and(|plan| plan.shape.protocol != Protocol::Ah);
+                let discard = if has_esp { discard } else { 0 };
                 let packet = large(six, len, mss, version, discard);
                 let outgoing = sender.prepare_large(1, &packet).unwrap();
                 let list = large_send::net_buffer_list(&outgoing, &wire.outbound, 1460).unwrap();
