@@ -8,7 +8,8 @@ use ndis_sim::{
     Irql, Machine,
     inf::{Inf, RegValue},
     ndis::{
-        Adapter, AdapterConfig, Miniport, OidRequest, OidResult, Open, Package, Protocol, SendNbl,
+        Adapter, AdapterConfig, Miniport, Offload, OidRequest, OidResult, Open, Package, Protocol,
+        SendNbl,
     },
 };
 use ndis_sys::{
@@ -217,13 +218,18 @@ pub struct Port {
 }
 
 impl Port {
+    /// What the adapter reports now.
+    pub fn reported(&self) -> Result<Offload> {
+        let offloads = self.adapter.offloads();
+        let current = offloads.current();
+        current
+            .cloned()
+            .context("the adapter reported no NDIS_OFFLOAD")
+    }
+
     /// What the adapter offers now.
     pub fn offers(&self) -> Result<Offers> {
-        let offloads = self.adapter.offloads();
-        let current = offloads
-            .current()
-            .context("the adapter reported no NDIS_OFFLOAD")?;
-        Ok(offload::offers(&current.ipsec_v2()))
+        Ok(offload::offers(&self.reported()?.ipsec_v2()))
     }
 
     /// Sets the packet filter (`NDIS_PACKET_TYPE_*`).

@@ -19,6 +19,7 @@ use ndis_sys::{
     NDIS_TCP_LARGE_SEND_OFFLOAD_NET_BUFFER_LIST_INFO_V1 as V1,
     NDIS_TCP_LARGE_SEND_OFFLOAD_NET_BUFFER_LIST_INFO_V2 as V2, TcpLargeSendNetBufferListInfo, Zero,
 };
+use serde::{Deserialize, Serialize};
 
 use crate::{
     checksum::{UpperLayer, pseudo_header_sum},
@@ -33,13 +34,36 @@ const LAST: u8 = 0x01 | 0x08;
 /// CWR: only the first segment has it.
 const FIRST: u8 = 0x80;
 
-/// Versions of large send offload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Versions of large send offload: in `sas.json` the number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u8", into = "u8")]
 pub enum LsoVersion {
     /// IPv4 only; the length of the large packet is in its IP header.
     V1,
     /// IPv4 and IPv6; the length in the IP header is zero.
+    #[default]
     V2,
+}
+
+impl TryFrom<u8> for LsoVersion {
+    type Error = String;
+
+    fn try_from(number: u8) -> std::result::Result<Self, String> {
+        match number {
+            1 => Ok(Self::V1),
+            2 => Ok(Self::V2),
+            other => Err(format!("there is no large send offload version {other}")),
+        }
+    }
+}
+
+impl From<LsoVersion> for u8 {
+    fn from(version: LsoVersion) -> Self {
+        match version {
+            LsoVersion::V1 => 1,
+            LsoVersion::V2 => 2,
+        }
+    }
 }
 
 /// A large TCP packet.
@@ -136,6 +160,10 @@ impl Sender<'_> {
     /// offloaded.
     pub fn prepare_large(&mut self, number: usize, large: &LargePacket) -> Result<OutgoingLarge> {
         let (layout, tcp) = large.tcp()?;
+        ensure!(
+            !self.is_tunnelled(&large.segments()?[0]),
+            "a packet for a tunnel is not offloaded"
+        );
         let mut segments = Vec::new();
         for segment in large.segments()? {
             segments.push(self.prepare(number, &segment)?);
@@ -149,12 +177,6 @@ impl Sender<'_> {
                 frame = large.head.clone();
             }
             Ok(protection) => {
-                let ends = (Layout::of(&first.plain)?.end, Layout::of(&first.frame)?.end);
-                let moved = protection.moved(ends.0, ends.1);
-                ensure!(
-                    protection.inner.is_none() && !protection.carries_ip(layout.ip + moved),
-                    "a packet for a tunnel is not offloaded"
-                );
                 ensure!(
                     large.discard == 0 || protection.esp().is_some(),
                     "padding is a part of ESP"

@@ -14,7 +14,7 @@
 //! | [`protection`], [`places`] | where the headers are: by who put them there, and by their bytes |
 //! | [`outbound`] | SAs and sequence numbers for the packets of a capture |
 //! | [`software`] | ESP and AH with keys, to check the driver |
-//! | [`large_send`], [`checksum`] | what else is left to the adapter, and whether it was done |
+//! | [`tasks`], [`large_send`], [`checksum`] | what else is left to the adapter, and whether it was done |
 //! | [`offload`] | the buffers of the direct OIDs, out-of-band words |
 //! | [`lab`], [`split`], [`recorder`] | machine, adapters, memory of frames, what comes back |
 //! | [`verify`], [`compare`] | what must be true of a packet that went through |
@@ -45,6 +45,7 @@ pub mod send;
 pub mod software;
 pub mod split;
 pub mod synthetic;
+pub mod tasks;
 pub mod throughput;
 pub mod unframe;
 pub mod verify;

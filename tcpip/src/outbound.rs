@@ -6,7 +6,7 @@ use crate::{
     framing::{Framed, Numbers, frame as frame_for},
     packet::{Layout, set_ip_length},
     policy::{self, Clear, Offers},
-    sas::Sa,
+    sas::{Mode, Sa},
     software::Software,
 };
 
@@ -75,6 +75,14 @@ impl<'a> Sender<'a> {
                 .protect(number, frame, &layout, sa)
                 .with_context(|| format!("packet {number}, SA {}", self.sas[sa].name)),
         }
+    }
+
+    /// Whether the packet goes through a tunnel.
+    pub fn is_tunnelled(&self, frame: &[u8]) -> bool {
+        policy::eligible(frame, &self.offers)
+            .ok()
+            .and_then(|layout| policy::outbound_sa(self.sas, &layout))
+            .is_some_and(|sa| self.sas[sa].mode == Mode::Tunnel || self.sas[sa].tunnel.is_some())
     }
 
     fn protect(

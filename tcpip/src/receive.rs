@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     capture::{Capture, Packet},
+    checksum::ChecksumStamp,
     compare::describe,
     lab::{Lab, LabOptions, PATIENCE, status_name},
     offload::Way,
@@ -61,6 +62,9 @@ pub struct Line {
     pub sa_delete_req: bool,
     /// Header information; null when `HeaderInfoSet` is not set.
     pub header_info: Option<HeaderLine>,
+    /// What the adapter says of the checksums; null when it says nothing.
+    #[serde(default)]
+    pub checksums: Option<ChecksumLine>,
     /// Whether the bytes are those of the wire.
     pub unchanged: bool,
 }
@@ -73,6 +77,29 @@ pub struct HeaderLine {
     pub next_header: u8,
     /// `PadLength`.
     pub pad_length: u8,
+}
+
+/// `TcpIpChecksumNetBufferListInfo.Receive`: of each checksum whether it is right; null where nothing
+/// is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ChecksumLine {
+    /// `IpChecksumSucceeded` or `IpChecksumFailed`.
+    pub ip: Option<bool>,
+    /// `TcpChecksumSucceeded` or `TcpChecksumFailed`.
+    pub tcp: Option<bool>,
+    /// `UdpChecksumSucceeded` or `UdpChecksumFailed`.
+    pub udp: Option<bool>,
+}
+
+impl ChecksumLine {
+    fn new(stamp: ChecksumStamp) -> Option<Self> {
+        (stamp != ChecksumStamp::default()).then_some(Self {
+            ip: stamp.ip,
+            tcp: stamp.tcp,
+            udp: stamp.udp,
+        })
+    }
 }
 
 impl Line {
@@ -94,6 +121,7 @@ impl Line {
             crypto_status: seen.stamp.status_name().to_owned(),
             sa_delete_req: seen.stamp.sa_delete_req,
             header_info: seen.header.map(header_line),
+            checksums: ChecksumLine::new(seen.checksums),
             unchanged: crate::compare::same_on_the_link(&seen.frame, sent),
         }
     }

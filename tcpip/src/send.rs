@@ -10,13 +10,14 @@ use ndis_sys::{NDIS_PACKET_TYPE_DIRECTED, NDIS_PACKET_TYPE_PROMISCUOUS};
 use crate::{
     capture::{Capture, Packet},
     compare::describe,
-    lab::{Lab, LabOptions, PATIENCE, net_buffer_list},
+    lab::{Lab, LabOptions, PATIENCE},
     offload::Way,
     outbound::{Outgoing, Sender},
     recorder::Recorder,
     sas::{SaFile, max_overhead},
     split::Split,
-    verify::{check_completion, check_untouched},
+    tasks::{Descender, Descent},
+    verify::{check_completions, check_untouched},
     wireshark,
 };
 
@@ -40,7 +41,7 @@ pub struct SendOptions {
 /// What was sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sent {
-    /// Packets on the wire.
+    /// Packets on the wire: of a large one each segment.
     pub packets: usize,
     /// Those with an SA.
     pub protected: usize,
@@ -56,6 +57,9 @@ impl Sent {
     }
 }
 
+/// A packet of the capture: its number, its lists, and what must be on the wire.
+type Down = (usize, usize, Vec<Outgoing>);
+
 /// Sends a capture. The frames are recorded as they are, not compared with anything. A packet that
 /// does not go out is a problem in the result; the others are in `wire.pcap`.
 pub fn send(options: &SendOptions, progress: &ProgressBar) -> Result<Sent> {
@@ -65,7 +69,10 @@ pub fn send(options: &SendOptions, progress: &ProgressBar) -> Result<Sent> {
         .with_context(|| format!("cannot make {}", options.out.display()))?;
     progress.set_length(input.packets.len() as u64);
 
-    let longest = input.packets.iter().map(|packet| packet.frame.len()).max();
+    let longest = input.packets.iter();
+    let longest = longest
+        .map(|packet| file.tasks.longest(&packet.frame))
+        .max();
     let largest = longest.unwrap_or(0) + max_overhead(&file.sas);
 
     let lab = Lab::start(&options.lab)?;
@@ -77,41 +84,50 @@ pub fn send(options: &SendOptions, progress: &ProgressBar) -> Result<Sent> {
     a.activate_offload()?;
     let handles = a.offload(&file.sas, Way::Outbound)?;
 
-    let mut sender = Sender::new(&file.sas, a.offers()?);
+    let mut descender = Descender {
+        sender: Sender::new(&file.sas, a.offers()?),
+        handles: &handles,
+        tasks: file.tasks,
+        offload: a.reported()?.get(),
+        split: options.split,
+    };
     let mut wire = input.like();
     let mut sent = Sent::default();
     for (index, burst) in input.packets.chunks(options.burst.max(1)).enumerate() {
         let first = index * options.burst.max(1) + 1;
-        let outgoing = burst
-            .iter()
-            .zip(first..)
-            .map(|(packet, number)| sender.prepare(number, &packet.frame))
-            .collect::<Result<Vec<_>>>()?;
-        let chain = outgoing
-            .iter()
-            .map(|outgoing| net_buffer_list(outgoing, &handles, options.split))
-            .collect::<Result<Vec<_>>>()?;
+        let mut down = Vec::new();
+        let mut chain = Vec::new();
+        for (packet, number) in burst.iter().zip(first..) {
+            let Descent { lists, packets } = descender.descend(number, &packet.frame)?;
+            down.push((number, lists.len(), packets));
+            chain.extend(lists);
+        }
+        let lists = chain.len();
         a.send(chain)?;
-        let completed = a_side.take_completed(outgoing.len(), PATIENCE);
-        let went_out = |outgoing: &Outgoing| check_completion(outgoing, &completed);
-        let count = outgoing.iter().filter(|o| went_out(o).is_ok()).count();
+        let completed = a_side.take_completed(lists, PATIENCE);
+        let went_out = |&(number, lists, _): &Down| check_completions(number, lists, &completed);
+        let good = down.iter().filter(|down| went_out(down).is_ok());
+        let count = good.map(|(_, _, packets)| packets.len()).sum();
         let mut on_wire = tap_side.take_received(count, PATIENCE).into_iter();
         if let Some(check) = lab.machine().bug_check() {
             wire.write(&options.out.join("wire.pcap"))?;
             return Err(check.into());
         }
-        for (packet, outgoing) in burst.iter().zip(&outgoing) {
+        for (packet, down) in burst.iter().zip(&down) {
+            let (number, _, packets) = down;
             let mut record = || -> Result<()> {
-                went_out(outgoing)?;
-                let seen = on_wire.next().context("it never was on the wire")?;
-                check_untouched(&seen)?;
-                wire.packets.push(Packet::new(packet.timestamp, seen.frame));
-                sent.packets += 1;
-                sent.protected += usize::from(outgoing.protection.is_ok());
+                went_out(down)?;
+                for outgoing in packets {
+                    let seen = on_wire.next().context("it never was on the wire")?;
+                    check_untouched(&seen)?;
+                    wire.packets.push(Packet::new(packet.timestamp, seen.frame));
+                    sent.packets += 1;
+                    sent.protected += usize::from(outgoing.protection.is_ok());
+                }
                 Ok(())
             };
             if let Err(error) = record() {
-                let (number, about) = (outgoing.number, describe(&packet.frame));
+                let about = describe(&packet.frame);
                 sent.problems
                     .push(format!("packet {number} ({about}): {error:#}"));
             }

@@ -17,16 +17,21 @@ use crate::{
 
 /// A packet's send must be completed once, and successfully.
 pub fn check_completion(outgoing: &Outgoing, completed: &[Completed]) -> Result<()> {
-    let mut of_packet = completed
-        .iter()
-        .filter(|completed| completed.cookie == outgoing.number as u64);
-    let first = of_packet.next().context("its send was not completed")?;
-    ensure!(
-        first.status == NDIS_STATUS_SUCCESS,
-        "its send was completed with {}",
-        status_name(first.status)
-    );
-    ensure!(of_packet.next().is_none(), "its send was completed twice");
+    check_completions(outgoing.number, 1, completed)
+}
+
+/// The same of a packet that went down in so many NET_BUFFER_LISTs.
+pub fn check_completions(number: usize, lists: usize, completed: &[Completed]) -> Result<()> {
+    let of_packet = || {
+        let of_packet = completed.iter();
+        of_packet.filter(|completed| completed.cookie == number as u64)
+    };
+    let count = of_packet().count();
+    if let Some(failed) = of_packet().find(|completed| completed.status != NDIS_STATUS_SUCCESS) {
+        bail!("its send was completed with {}", status_name(failed.status));
+    }
+    ensure!(count >= lists, "its send was not completed");
+    ensure!(count == lists, "its send was completed twice");
     Ok(())
 }
 

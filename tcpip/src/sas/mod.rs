@@ -11,7 +11,10 @@ use serde::{Deserialize, Serialize};
 
 pub use headers::{Ah, AuthenticationKey, EncryptionKey, Esp, Spi};
 
-use crate::framing::{UDP_HEADER, ah_len};
+use crate::{
+    framing::{UDP_HEADER, ah_len},
+    tasks::Tasks,
+};
 
 /// The only version of the format so far.
 pub const VERSION: u32 = 1;
@@ -34,6 +37,9 @@ pub struct SaFile {
     /// Where the keys came from, in words. Not interpreted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
+    /// What else the adapter has to do for packets that are sent.
+    #[serde(default, skip_serializing_if = "Tasks::is_empty")]
+    pub tasks: Tasks,
     /// The SAs. A packet to be sent uses the first that takes it.
     pub sas: Vec<Sa>,
 }
@@ -282,6 +288,7 @@ impl SaFile {
         Self {
             version: VERSION,
             comment: Some(comment.into()),
+            tasks: Tasks::default(),
             sas,
         }
     }
@@ -314,6 +321,7 @@ impl SaFile {
             "version {} is not known (only {VERSION})",
             file.version
         );
+        file.tasks.validate()?;
         for (index, sa) in file.sas.iter().enumerate() {
             sa.validate()?;
             ensure!(
