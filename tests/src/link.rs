@@ -1,0 +1,266 @@
+//! Two hosts with SAs between them, and a tap: packets go down as TCP/IP hands them down, and each is judged
+//! on the wire and where it comes up, against software that shares nothing with the driver.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Context, Result};
+use ndis_sim::ndis::{AdapterConfig, SendNbl};
+use ndis_sys::{
+    NDIS_PACKET_TYPE_DIRECTED, NDIS_PACKET_TYPE_PROMISCUOUS, TcpIpChecksumNetBufferListInfo,
+};
+use tcpip::{
+    checksum::leave_to_the_miniport,
+    lab::{HARDWARE_ID, Lab, LabOptions, PATIENCE, Port, net_buffer_list},
+    large_send::{self, LargePacket},
+    offload::{Handle, Way},
+    outbound::{Outgoing, Sender},
+    recorder::Recorder,
+    sas::Sa,
+    split::Split,
+    verify::{check_completion, check_indicated, check_received, check_wire},
+};
+
+/// Packets per call, fewer than a receiver has buffers.
+const BURST: usize = 32;
+
+/// An adapter with a transport on top.
+pub struct End {
+    /// The adapter.
+    pub port: Port,
+    side: Arc<Recorder>,
+}
+
+/// A sends, B receives, the tap listens.
+pub struct Link {
+    /// The machine and the driver.
+    pub lab: Lab,
+    /// The sender.
+    pub a: End,
+    /// The receiver. It takes all frames: those of captures and made-up packets are not addressed to it.
+    pub b: End,
+    tap: End,
+}
+
+/// SAs that both ends have.
+pub struct Offloaded {
+    /// The SAs.
+    pub sas: Vec<Sa>,
+    outbound: Vec<Handle>,
+    inbound: Vec<Handle>,
+}
+
+/// How a packet is handed down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checksums {
+    /// With all checksums.
+    Done,
+    /// Those that the transport may leave to the miniport are left to it.
+    Left,
+}
+
+impl End {
+    fn start(lab: &Lab, filter: u32, tag: bool) -> Self {
+        let side = Recorder::on(lab.machine());
+        let mut config = AdapterConfig::new(HARDWARE_ID);
+        if !tag {
+            config = config.keyword("*PriorityVLANTag", "0");
+        }
+        let port = lab
+            .port_with(config, side.clone())
+            .unwrap_or_else(|error| panic!("{error:#}"));
+        port.set_packet_filter(filter)
+            .and_then(|()| port.activate_offload())
+            .unwrap_or_else(|error| panic!("{error:#}"));
+        Self { port, side }
+    }
+}
+
+impl Link {
+    /// Starts the machine and the adapters, with offload activated.
+    ///
+    /// # Panics
+    /// If something does not start.
+    #[must_use]
+    pub fn start(options: &LabOptions) -> Self {
+        let lab = Lab::start(options).unwrap_or_else(|error| panic!("{error:#}"));
+        let a = End::start(&lab, NDIS_PACKET_TYPE_DIRECTED, true);
+        let b = End::start(&lab, NDIS_PACKET_TYPE_PROMISCUOUS, true);
+        // Tags stay in the frames that the tap sees.
+        let tap = End::start(&lab, NDIS_PACKET_TYPE_PROMISCUOUS, false);
+        Self { lab, a, b, tap }
+    }
+
+    /// Offloads SAs: outbound at A, inbound at B.
+    ///
+    /// # Panics
+    /// If the driver refuses one.
+    #[must_use]
+    pub fn offload(&self, sas: Vec<Sa>) -> Offloaded {
+        let [outbound, inbound] =
+            [(&self.a, Way::Outbound), (&self.b, Way::Inbound)].map(|(end, way)| {
+                match end.port.offload(&sas, way) {
+                    Ok(handles) => handles,
+                    Err(error) => panic!("{error:#}"),
+                }
+            });
+        Offloaded {
+            sas,
+            outbound,
+            inbound,
+        }
+    }
+
+    /// Takes SAs down at both ends.
+    ///
+    /// # Panics
+    /// If the driver refuses.
+    pub fn withdraw(&self, offloaded: Offloaded) {
+        let at_a = self.a.port.delete_sas(&offloaded.outbound);
+        let at_b = at_a.and_then(|()| self.b.port.delete_sas(&offloaded.inbound));
+        at_b.unwrap_or_else(|error| panic!("{error:#}"));
+    }
+
+    /// A sender of packets under these SAs. Without any, they go in the clear.
+    ///
+    /// # Panics
+    /// If the adapter reports no offload.
+    #[must_use]
+    pub fn sender<'a>(&self, offloaded: &'a Offloaded) -> Sender<'a> {
+        let offers = self.a.port.offers();
+        let offers = offers.unwrap_or_else(|error| panic!("{error:#}"));
+        Sender::new(&offloaded.sas, offers)
+    }
+
+    /// Sends plain frames in bursts, each protected if an SA takes it, and judges each. Returns how many
+    /// were protected.
+    ///
+    /// # Panics
+    /// If one is not on the wire and at B what it must be.
+    pub fn exchange(
+        &self,
+        sender: &mut Sender<'_>,
+        offloaded: &Offloaded,
+        frames: &[Vec<u8>],
+        split: Split,
+        checksums: Checksums,
+    ) -> usize {
+        let mut protected = 0;
+        for burst in frames.chunks(BURST) {
+            let mut outgoing = Vec::new();
+            let mut lists = Vec::new();
+            for (frame, number) in burst.iter().zip(1..) {
+                let (packet, list) = offloaded
+                    .list(sender, number, frame, split, checksums)
+                    .unwrap_or_else(|error| panic!("packet {number}: {error:#}"));
+                protected += usize::from(packet.protection.is_ok());
+                outgoing.push(packet);
+                lists.push(list);
+            }
+            self.send(lists, outgoing.len());
+            self.judge(&outgoing, offloaded);
+        }
+        protected
+    }
+
+    /// Sends a large TCP packet, which the driver has to cut, and judges each segment. Returns how many
+    /// there were.
+    ///
+    /// # Panics
+    /// If one is not on the wire and at B what it must be.
+    pub fn exchange_large(
+        &self,
+        sender: &mut Sender<'_>,
+        offloaded: &Offloaded,
+        packet: &LargePacket,
+    ) -> usize {
+        let outgoing = sender
+            .prepare_large(1, packet)
+            .unwrap_or_else(|error| panic!("{error:#}"));
+        let list = large_send::net_buffer_list(&outgoing, &offloaded.outbound, 1460);
+        let list = list.unwrap_or_else(|error| panic!("{error:#}"));
+        self.send_large(list, &outgoing.segments[0]);
+        self.judge(&outgoing.segments, offloaded);
+        outgoing.segments.len()
+    }
+
+    fn send(&self, lists: Vec<SendNbl>, count: usize) {
+        if let Err(error) = self.a.port.send(lists) {
+            panic!("{error:#}");
+        }
+        let completed = self.a.side.take_completed(count, PATIENCE);
+        for number in 1..=count {
+            let packet = completed
+                .iter()
+                .filter(|completed| completed.cookie == number as u64);
+            let statuses: Vec<_> = packet.map(|completed| completed.status).collect();
+            assert_eq!(statuses, [0], "packet {number}: the statuses of its send");
+        }
+    }
+
+    fn send_large(&self, list: SendNbl, first: &Outgoing) {
+        if let Err(error) = self.a.port.send(vec![list]) {
+            panic!("{error:#}");
+        }
+        let completed = self.a.side.take_completed(1, PATIENCE);
+        check_completion(first, &completed).unwrap_or_else(|error| panic!("{error:#}"));
+    }
+
+    /// What was sent must be on the wire and come up at B, in order: each packet byte for byte what
+    /// software makes of it, with the right stamps.
+    fn judge(&self, outgoing: &[Outgoing], offloaded: &Offloaded) {
+        let on_wire = self.tap.side.take_received(outgoing.len(), PATIENCE);
+        let came_up = self.b.side.take_received(outgoing.len(), PATIENCE);
+        assert_eq!(on_wire.len(), outgoing.len(), "frames on the wire");
+        assert_eq!(came_up.len(), outgoing.len(), "frames that came up");
+        for (index, outgoing) in outgoing.iter().enumerate() {
+            let (wire, seen, sas) = (&on_wire[index], &came_up[index], &offloaded.sas);
+            let judged = check_wire(outgoing, wire, sas)
+                .context("on the wire")
+                .and_then(|()| check_indicated(outgoing, &wire.frame, seen, sas))
+                .and_then(|()| check_received(outgoing, seen, sas, &outgoing.plain));
+            if let Err(error) = judged {
+                panic!("packet {}: {error:#}", index + 1);
+            }
+        }
+    }
+
+    /// Ends everything; no frame that nobody asked for, nothing left, nothing found.
+    ///
+    /// # Panics
+    /// If that is not so.
+    pub fn finish(self) {
+        let Self { lab, a, b, tap } = self;
+        let settled = lab.machine().settle();
+        settled.unwrap_or_else(|check| panic!("{check}"));
+        for end in [&a, &b, &tap] {
+            assert_eq!(end.side.take_received(1, Duration::ZERO), []);
+        }
+        drop((a, b, tap));
+        lab.finish().unwrap_or_else(|error| panic!("{error:#}"));
+    }
+}
+
+impl Offloaded {
+    /// A packet for the driver, and the list that carries it.
+    fn list(
+        &self,
+        sender: &mut Sender<'_>,
+        number: usize,
+        frame: &[u8],
+        split: Split,
+        checksums: Checksums,
+    ) -> Result<(Outgoing, SendNbl)> {
+        let outgoing = sender.prepare(number, frame)?;
+        if checksums == Checksums::Done {
+            let list = net_buffer_list(&outgoing, &self.outbound, split)?;
+            return Ok((outgoing, list));
+        }
+        let mut down = outgoing.clone();
+        let protection = outgoing.protection.as_ref().ok();
+        let word = leave_to_the_miniport(&mut down.frame, &outgoing.plain, protection);
+        let word = word.context("the packet has no checksum that could be left")?;
+        let list = net_buffer_list(&down, &self.outbound, split)?
+            .info(TcpIpChecksumNetBufferListInfo as usize, word);
+        Ok((outgoing, list))
+    }
+}
