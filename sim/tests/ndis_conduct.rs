@@ -122,9 +122,23 @@ fn sends() {
         (Misdeed::ChangeData, rules::SEND_GEOMETRY),
         (Misdeed::ChangeLength, rules::SEND_GEOMETRY),
         (Misdeed::ChangeInfo, rules::SEND_GEOMETRY),
+        (Misdeed::TellOfLargeSend, rules::SEND_COMPLETE),
         (Misdeed::ChangeMdl, rules::SEND_GEOMETRY),
         (Misdeed::Overrun, machine_rules::PAGE_FAULT),
     ]);
+}
+
+/// NDIS_TCP_LARGE_SEND_OFFLOAD_NET_BUFFER_LIST_INFO: of version 1 the payload that was sent is told, of
+/// version 2 nothing but the type. A driver that leaves the request in the word is caught.
+#[test]
+fn a_large_send_is_told_of() {
+    const V2: usize = 1 << 30;
+    for asked in [1000, V2 | 1000] {
+        let (_rig, _driver, open) = running(Misdeed::None, false);
+        let list = SendNbl::new(frame(60)).info(TcpLargeSendNetBufferListInfo as usize, asked);
+        let error = open.send(vec![list]).unwrap_err();
+        assert_eq!(rule_of(&error), rules::SEND_COMPLETE.name, "{asked:#x}");
+    }
 }
 
 #[test]

@@ -96,6 +96,9 @@ unsafe fn spoil(adapter: &Loop, nbl: *mut NET_BUFFER_LIST) {
             }
             Misdeed::ChangeLength => (*nb).DataLength -= 1,
             Misdeed::ChangeInfo => (*nbl).NetBufferListInfo[0] = 1 as PVOID,
+            Misdeed::TellOfLargeSend => {
+                (*nbl).NetBufferListInfo[TcpLargeSendNetBufferListInfo as usize] = 60 as PVOID;
+            }
             Misdeed::ChangeMdl => (*mdl).ByteCount -= 1,
             Misdeed::Overrun => {
                 *(*mdl)

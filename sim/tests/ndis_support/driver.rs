@@ -73,6 +73,7 @@ pub enum Misdeed {
     ChangeData,
     ChangeLength,
     ChangeInfo,
+    TellOfLargeSend,
     ChangeMdl,
     DispatchLie,
     KeepSend,
