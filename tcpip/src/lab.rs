@@ -361,12 +361,23 @@ impl Port {
 
 /// The NET_BUFFER_LIST of a packet, with its out-of-band words.
 pub fn net_buffer_list(outgoing: &Outgoing, handles: &[Handle], split: Split) -> Result<SendNbl> {
+    net_buffer_list_of(outgoing, handles, split, true)
+}
+
+/// The same; pages that are not `mapped` are locked, and the driver's to map.
+pub fn net_buffer_list_of(
+    outgoing: &Outgoing,
+    handles: &[Handle],
+    split: Split,
+    mapped: bool,
+) -> Result<SendNbl> {
     let (headers, trailer) = match &outgoing.protection {
         Ok(protection) => (protection.header_len(), protection.trailer_len()),
         Err(_) => (ETHERNET_HEADER + 20, 0),
     };
     let number = outgoing.number as u64;
     let nb = split.net_buffer(outgoing.frame.clone(), headers, trailer, number);
+    let nb = if mapped { nb } else { nb.unmapped() };
     let nbl = SendNbl::with_net_buffers(vec![nb]).cookie(number);
     let Ok(protection) = &outgoing.protection else {
         return Ok(nbl);

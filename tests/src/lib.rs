@@ -22,6 +22,8 @@ pub mod bench;
 pub mod flow;
 pub mod framed;
 pub mod hlk;
+pub mod kinds;
+pub mod large;
 pub mod ledger;
 pub mod link;
 pub mod listener;

@@ -34,10 +34,12 @@ pub struct Listener {
     random: Mutex<fastrand::Rng>,
     seen: Mutex<Vec<Indicated>>,
     held: Mutex<Vec<ReceivedNbl>>,
-    /// Sends completed with success.
+    /// Packets of sends that were completed with success.
     pub succeeded: AtomicU64,
     /// Sends completed with NDIS_STATUS_FAILURE.
     pub failed: AtomicU64,
+    /// Segments of large sends that were completed otherwise: any number of them may have gone out.
+    pub doubtful: AtomicU64,
     /// Frames that came up.
     pub received: AtomicU64,
     /// Sends completed with another status than those two.
@@ -67,6 +69,7 @@ impl Listener {
             held: Mutex::default(),
             succeeded: AtomicU64::new(0),
             failed: AtomicU64::new(0),
+            doubtful: AtomicU64::new(0),
             received: AtomicU64::new(0),
             refused: AtomicU64::new(0),
         })
@@ -121,11 +124,15 @@ impl Protocol for Listener {
     fn send_complete(&self, sent: Vec<SentNbl>, _flags: u32) {
         for nbl in &sent {
             self.ledger.completed(nbl.cookie, nbl.status);
+            let flow = flow_of(nbl.cookie);
+            let packets = self.flows.0[flow].per_list();
+            if nbl.status == NDIS_STATUS_SUCCESS {
+                self.passed[flow].store(true, Ordering::Release);
+                self.succeeded.fetch_add(packets, Ordering::Relaxed);
+                continue;
+            }
+            self.doubtful.fetch_add(packets - 1, Ordering::Relaxed);
             let counter = match nbl.status {
-                NDIS_STATUS_SUCCESS => {
-                    self.passed[flow_of(nbl.cookie)].store(true, Ordering::Release);
-                    &self.succeeded
-                }
                 NDIS_STATUS_FAILURE => &self.failed,
                 _ => &self.refused,
             };

@@ -21,13 +21,15 @@ use tcpip::{
 
 use crate::{
     flow::{Came, Flow, Flows},
+    kinds::Kind,
     lab_options,
     ledger::{Ledger, cookie},
     listener::Listener,
-    suites,
     switch::PATIENCE,
 };
 
+/// Flows from one peer to another: one without an SA, and others with every kind in turn.
+pub const FLOWS: usize = 5;
 /// Packets per call.
 const CHAIN: usize = 12;
 /// Packets that may be out at a time, so that receive buffers suffice.
@@ -52,7 +54,8 @@ pub struct Peer {
     pub listener: Arc<Listener>,
     /// Its number on the wire.
     pub index: usize,
-    handles: Vec<Handle>,
+    /// Of each flow, the handles of its SAs.
+    handles: Vec<Vec<Handle>>,
 }
 
 /// Traffic from one peer.
@@ -70,6 +73,7 @@ fn kind(came: Came) -> &'static str {
     match came {
         Came::Clear => "clear",
         Came::Verified => "verified",
+        Came::HalfOpened => "half opened",
         Came::Untouched => "untouched",
         Came::Unauthentic => "unauthentic",
         Came::Unsealed => "unsealed",
@@ -89,8 +93,7 @@ pub fn config(index: usize) -> AdapterConfig {
 }
 
 impl Wire {
-    /// Loads the driver. Between each pair of peers, from the first to the second, go a flow without an SA
-    /// and four with different ones.
+    /// Loads the driver. Between each pair of peers, from the first to the second, go [`FLOWS`].
     ///
     /// # Panics
     /// If it does not load.
@@ -99,18 +102,25 @@ impl Wire {
         let mut options = lab_options(version);
         options.processors = processors;
         let lab = Lab::start(&options).unwrap_or_else(|error| panic!("{error:#}"));
-        let suites = suites();
+        let mut kinds = Kind::usual();
+        kinds.retain(|kind| matches!(kind, Kind::Sealed(..)));
+        // Not in the order of the list: neighbours are alike.
+        let mut kinds = kinds.iter().cycle().step_by(7);
         let mut flows = Vec::new();
         let mut routes = Vec::new();
         for &(from, to) in pairs {
-            for kind in 0..5 {
+            for number in 0..FLOWS {
                 let id = flows.len() as u32 + 1;
-                let flow = Flow::clear(id, mac(from), mac(to), id.is_multiple_of(2), 1300);
-                flows.push(match kind {
+                let (from_mac, to_mac) = (mac(from), mac(to));
+                let flow = Flow::clear(id, from_mac, to_mac, id.is_multiple_of(2), 1200);
+                flows.push(match number {
                     0 => flow,
                     1 => flow.protected(Encryption::AesGcm256, 16),
                     2 => flow.protected(Encryption::AesGcm128, 16).extended(1 << 33),
-                    _ => flow.protected(suites[flows.len() % suites.len()], 16),
+                    _ => {
+                        let kind = kinds.next().expect("they go round");
+                        kind.flow(id, from_mac, to_mac, id.is_multiple_of(2), 1200)
+                    }
                 });
                 routes.push((from, to));
             }
@@ -157,7 +167,7 @@ impl Wire {
             port,
             listener,
             index,
-            handles: vec![0; self.flows.0.len()],
+            handles: vec![Vec::new(); self.flows.0.len()],
         }
     }
 
@@ -172,13 +182,13 @@ impl Wire {
                 (_, to) if to == peer.index => Way::Inbound,
                 _ => continue,
             };
-            if let Some(sa) = flow.sa() {
-                let added = peer.port.add_sas(&[sa], way);
-                let added = added.unwrap_or_else(|error| panic!("{error:#}"));
-                peer.handles[index] = added[0]
-                    .clone()
-                    .unwrap_or_else(|refused| panic!("{refused}"));
-            }
+            let sas: Vec<_> = flow.sas().iter().collect();
+            let added = peer.port.add_sas(&sas, way);
+            let added = added.unwrap_or_else(|error| panic!("{error:#}"));
+            peer.handles[index] = added
+                .into_iter()
+                .map(|handle| handle.unwrap_or_else(|refused| panic!("{refused}")))
+                .collect();
         }
     }
 
@@ -188,7 +198,7 @@ impl Wire {
     pub fn load(&self, peer: &Peer) -> Load {
         let mine: Vec<_> = (0..self.flows.0.len())
             .filter(|&flow| self.routes[flow].0 == peer.index)
-            .filter(|&flow| self.flows.0[flow].sa().is_none() || peer.handles[flow] != 0)
+            .filter(|&flow| self.flows.0[flow].sas().len() == peer.handles[flow].len())
             .collect();
         let stop = Arc::new(AtomicBool::new(false));
         let sent = Arc::new(AtomicU64::new(0));
@@ -214,11 +224,12 @@ impl Wire {
                 let lists = (0..CHAIN).map(|_| {
                     turn += 1;
                     let flow = mine[turn % mine.len()];
-                    let number = next[flow].fetch_add(1, Ordering::Relaxed);
+                    let step = flows.0[flow].per_list();
+                    let number = next[flow].fetch_add(step, Ordering::Relaxed);
                     flows.0[flow]
                         .nbl(
                             number,
-                            handles[flow],
+                            &handles[flow],
                             Split::Headers,
                             true,
                             cookie(flow, number),

@@ -5,12 +5,14 @@
 //!
 //! With `IPSECOV2_FAULTS` set the places are listed with their call stacks.
 
-use std::{collections::BTreeSet, env, sync::Arc};
+use std::{collections::BTreeSet, env, sync::Arc, time::Duration};
 
 use ipsecov2_tests::{
     driver,
     flow::{Came, Flow, Flows},
-    inf, lab_options, suites, tell,
+    inf,
+    kinds::Kind,
+    lab_options, tell,
 };
 use ndis_sim::{
     Irql, LoadError, Machine,
@@ -23,6 +25,7 @@ use tcpip::{
     algorithm::Encryption,
     lab::{HARDWARE_ID, Lab, NdisVersion, PATIENCE, Port, status_name},
     offload::{self, Handle, Way},
+    plan::Shape,
     recorder::Recorder,
     split::Split,
 };
@@ -185,8 +188,9 @@ fn start_adapter(run: &Run, lab: &Lab, mac: [u8; 6]) -> Side {
     let recorder = Recorder::on(&run.machine);
     let config = AdapterConfig::new(HARDWARE_ID)
         .mac(mac)
-        .keyword("*ReceiveBuffers", "400")
-        .keyword("*JumboPacket", "1600");
+        .keyword("*ReceiveBuffers", "900")
+        .keyword("*JumboPacket", "1600")
+        .keyword("LegacyAlgorithms", "1");
     let port = run.step("MiniportInitializeEx", &START, || {
         lab.port_with(config.clone(), recorder.clone())
             .map_err(|error| status_of(run, &error))
@@ -194,49 +198,72 @@ fn start_adapter(run: &Run, lab: &Lab, mac: [u8; 6]) -> Side {
     Side { port, recorder }
 }
 
-/// Flows of all algorithms, one of extended sequence numbers that wrap, and clear ones.
+/// Flows of every kind, one of extended sequence numbers that wrap.
 fn flows() -> Flows {
-    let mut flows = vec![
-        Flow::clear(1, A, B, false, 1200),
-        Flow::clear(2, A, B, true, 40),
-        Flow::clear(3, A, B, true, 1200)
-            .protected(Encryption::AesGcm256, 12)
-            .extended((1 << 32) - 9),
-        Flow::clear(4, A, B, false, 1200)
-            .protected(Encryption::AesGcm128, 8)
-            .extended((7 << 32) - 9),
-    ];
-    for suite in suites() {
-        let id = flows.len() as u32 + 1;
-        let flow = Flow::clear(id, A, B, id.is_multiple_of(2), 1200);
-        flows.push(flow.protected(suite, 16));
-    }
-    Flows(flows)
+    let extended = extended();
+    let flow = |(kind, id): (Kind, u32)| {
+        let flow = kind.flow(id, A, B, id.is_multiple_of(2), 1200);
+        if id as usize == extended {
+            flow.extended((7 << 32) - 9)
+        } else {
+            flow
+        }
+    };
+    Flows(Kind::all().into_iter().zip(0..).map(flow).collect())
 }
 
-/// Adds the SA of each flow.
-fn add_sas(run: &Run, port: &Port, flows: &Flows, way: Way) -> Vec<Handle> {
-    let add = |flow: &Flow| {
-        let Some(sa) = flow.sa() else { return 0 };
-        run.step("ADD_SA", &ADD_SA, || {
-            let added = port.add_sas(&[sa], way).unwrap();
-            added[0].clone().map_err(|refused| refused.status)
-        })
-    };
-    flows.0.iter().map(add).collect()
+/// The place of a kind among the flows.
+fn place_of(kind: Kind) -> usize {
+    let place = Kind::all().into_iter().position(|other| other == kind);
+    place.expect("one of each kind")
 }
+
+/// The flow with extended sequence numbers. It needs no keyword, so its SA is always there.
+fn extended() -> usize {
+    place_of(Kind::Sealed(Shape::default(), Encryption::AesGcm256.into()))
+}
+
+/// Adds the SAs of each flow. Those that need a keyword which could not be read are not added.
+fn add_sas(run: &Run, port: &Port, flows: &Flows, way: Way) -> Vec<Option<Vec<Handle>>> {
+    let add = |flow: &Flow, kind: Kind| {
+        let mut handles = Vec::new();
+        for sa in flow.sas() {
+            let added = run.step("ADD_SA", &ADD_SA, || {
+                let added = port.add_sas(&[sa], way).unwrap().swap_remove(0);
+                let unread = || run.found().is_some_and(|place| place.export == READ);
+                match added.map_err(|refused| refused.status) {
+                    Ok(handle) => Ok(Some(handle)),
+                    Err(NDIS_STATUS_NOT_SUPPORTED) if kind.is_legacy() && unread() => Ok(None),
+                    Err(status) => Err(status),
+                }
+            });
+            handles.push(added?);
+        }
+        Some(handles)
+    };
+    let kinds = Kind::all();
+    flows
+        .0
+        .iter()
+        .zip(kinds)
+        .map(|(flow, kind)| add(flow, kind))
+        .collect()
+}
+
+const READ: &str = "NdisReadConfiguration";
 
 /// The packets that have been sent of each flow.
 struct Traffic<'a> {
     flows: &'a Flows,
-    handles: &'a [Handle],
+    /// None where there is no SA at one of the ends.
+    handles: Vec<Option<Vec<Handle>>>,
     next: Vec<u64>,
 }
 
 impl Traffic<'_> {
-    /// Sends packets of every flow, `clear` of the first. With a fault among them each is completed
-    /// with a documented status and comes up if that is success, decrypted or as it was sent; without
-    /// one, or once more, all come up as they should.
+    /// Sends packets of every flow, `clear` of one. With a fault among them each is completed with a
+    /// documented status and comes up if that is success, decrypted or as it was sent; without one, or
+    /// once more, all come up as they should.
     fn flow(&mut self, run: &Run, a: &Side, b: &Side, clear: u64) {
         let before = run.found().is_some();
         let problem = self.attempt(run, a, b, clear);
@@ -256,61 +283,72 @@ impl Traffic<'_> {
     /// does. What may never be ends the test.
     fn attempt(&mut self, run: &Run, a: &Side, b: &Side, clear: u64) -> Option<String> {
         let mut packets = Vec::new();
+        let mut lists = Vec::new();
+        let without_sa = place_of(Kind::Clear);
         for (flow, next) in self.next.iter_mut().enumerate() {
-            let count = if flow == 0 { clear } else { 3 };
-            packets.extend((*next..*next + count).map(|number| (flow, number)));
-            *next += count;
+            let Some(handles) = &self.handles[flow] else {
+                continue;
+            };
+            for _ in 0..if flow == without_sa { clear } else { 2 } {
+                let (number, cookie) = (*next, packets.len() as u64);
+                *next += self.flows.0[flow].per_list();
+                let mapped = packets.len().is_multiple_of(2);
+                let split = Split::Random(number);
+                lists.push(self.flows.0[flow].nbl(number, handles, split, mapped, cookie));
+                packets.push((flow, number));
+            }
         }
-        let lists = packets.iter().zip(0..).map(|(&(flow, number), cookie)| {
-            let mapped = number.is_multiple_of(2);
-            let split = Split::Random(number);
-            self.flows.0[flow].nbl(number, self.handles[flow], split, mapped, cookie)
-        });
-        a.port.send(lists.collect()).unwrap();
+        a.port.send(lists).unwrap();
         let completed = a.recorder.take_completed(packets.len(), PATIENCE);
         run.failed_since(true);
-        let mut received = b
-            .recorder
-            .take_received(usize::MAX, std::time::Duration::ZERO);
+        let received = b.recorder.take_received(usize::MAX, Duration::ZERO);
 
         let mut problem = None;
-        let mut expected = Vec::new();
         let mut statuses = vec![None; packets.len()];
         for done in completed {
             let status = statuses[done.cookie as usize].replace(done.status);
             assert_eq!(status, None, "completed twice");
         }
-        for (packet, status) in packets.into_iter().zip(statuses) {
-            match status.expect("every send is completed") {
-                NDIS_STATUS_SUCCESS => expected.push(packet),
-                NDIS_STATUS_RESOURCES => problem = Some(format!("{packet:?} out of resources")),
-                other => panic!("{packet:?}: {} after {:?}", status_name(other), run.found()),
+        let mut received = received.iter().peekable();
+        for (&(flow, first), status) in packets.iter().zip(statuses) {
+            let count = self.flows.0[flow].per_list();
+            let status = status.expect("every send is completed");
+            let about = format!("packet {first} of flow {flow} after {:?}", run.found());
+            let mut came = 0;
+            // In order; of a large packet that failed, the segments before that.
+            while came < count
+                && received.peek().is_some_and(|seen| {
+                    self.flows
+                        .identify(&seen.frame)
+                        .is_ok_and(|is| is == (flow, first + came))
+                })
+            {
+                let seen = received.next().expect("it was there");
+                let (.., how) = self
+                    .flows
+                    .judge(seen)
+                    .unwrap_or_else(|error| panic!("{error:#}, {about}"));
+                match how {
+                    Came::Clear | Came::Verified => {}
+                    Came::Untouched => problem = Some(format!("{about} came up sealed")),
+                    how => panic!("{about}: {how:?}"),
+                }
+                came += 1;
+            }
+            match status {
+                NDIS_STATUS_SUCCESS => assert_eq!(came, count, "{about}"),
+                NDIS_STATUS_RESOURCES => {
+                    assert!(came < count, "{about}");
+                    problem = Some(format!("{about} is out of resources"));
+                }
+                other => panic!("{about}: {}", status_name(other)),
             }
         }
-        assert!(
-            received.len() <= expected.len(),
-            "more came up than were sent after {:?}",
-            run.found()
+        assert_eq!(
+            received.next(),
+            None,
+            "more came up than was sent, or out of order"
         );
-        for (seen, (flow, number)) in received.drain(..).zip(&expected) {
-            let judged = self.flows.judge(&seen);
-            let (of, which, came) =
-                judged.unwrap_or_else(|error| panic!("{error:#} after {:?}", run.found()));
-            assert_eq!((of, which), (*flow, *number), "out of order");
-            match came {
-                Came::Clear => assert!(self.flows.0[of].sa().is_none()),
-                Came::Verified => {}
-                Came::Untouched => {
-                    problem = Some(format!("packet {number} of flow {flow} came up sealed"));
-                }
-                Came::Unauthentic | Came::Unsealed => {
-                    panic!(
-                        "packet {number} of flow {flow}: {came:?} after {:?}",
-                        run.found()
-                    );
-                }
-            }
-        }
         problem
     }
 }
@@ -345,16 +383,20 @@ fn everything(places: &Arc<Places>, time: u64, version: NdisVersion) -> Option<P
     let flows = flows();
     let outbound = add_sas(run, &a.port, &flows, Way::Outbound);
     let inbound = add_sas(run, &b.port, &flows, Way::Inbound);
+    let both = outbound.iter().zip(&inbound);
     let mut traffic = Traffic {
         flows: &flows,
-        handles: &outbound,
+        handles: both
+            .map(|(out, within)| out.clone().filter(|_| within.is_some()))
+            .collect(),
         next: vec![0; flows.0.len()],
     };
     traffic.flow(run, &a, &b, 3);
     // More than a call sends itself: the rest goes through the queue.
     traffic.flow(run, &a, &b, 200);
-    for (port, handle) in [(&a.port, outbound[3]), (&b.port, inbound[3])] {
-        let esp = flows.0[3].sa().and_then(|sa| sa.esp.as_ref()).unwrap();
+    for (port, handles) in [(&a.port, &outbound), (&b.port, &inbound)] {
+        let handle = handles[extended()].as_ref().unwrap()[0];
+        let esp = flows.0[extended()].sas()[0].esp.as_ref().unwrap();
         let update = offload::update_sa(handle, IPsecOffloadV2Esp, esp.spi.0, 7);
         let request = OidRequest::set(OID_TCP_TASK_IPSEC_OFFLOAD_V2_UPDATE_SA, update);
         let result = port.open.direct_oid(request, Irql::DISPATCH).unwrap();
@@ -371,8 +413,10 @@ fn everything(places: &Arc<Places>, time: u64, version: NdisVersion) -> Option<P
         run.sure("OID_PNP_SET_POWER", adapter.set_power(PowerState::D0));
         traffic.flow(run, &a, &b, 1);
     }
-    b.port.delete_sas(&inbound[..4]).unwrap();
-    a.port.delete_sas(&outbound[..4]).unwrap();
+    for (port, handles) in [(&a.port, outbound), (&b.port, inbound)] {
+        let handles: Vec<_> = handles.into_iter().take(9).flatten().flatten().collect();
+        port.delete_sas(&handles).unwrap();
+    }
     // The others are left for removal and halt to delete.
     let third = start_adapter(run, &lab, [2, 0, 0, 0, 0, 0xc]);
     add_sas(run, &third.port, &flows, Way::Inbound);

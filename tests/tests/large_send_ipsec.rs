@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ipsecov2_tests::{
     lab_options,
+    large::Large,
     packets::{Net, Packet, Transport, nets, tcp},
     switch::{PATIENCE, check},
 };
@@ -17,10 +18,10 @@ use tcpip::{
     algorithm::Suite,
     lab::{HARDWARE_ID, Lab, LabOptions, NdisVersion, Port},
     offload::{self, Handle, ReceiveStamp, Way},
-    outbound::{Outgoing, Sender, expected_on_wire},
+    outbound::Sender,
     plan::{Plan, Protocol, Shape, UdpPlace},
     policy::Keys,
-    protection::{EspPortion, Protection},
+    protection::EspPortion,
     sas::Sa,
 };
 
@@ -30,9 +31,6 @@ const TUNNEL: usize = IPsecOffloadV2TunnelNetBufferListInfo as usize;
 const HEADER: usize = IPsecOffloadV2HeaderNetBufferListInfo as usize;
 /// NDIS_TCP_LARGE_SEND_OFFLOAD_V2_TYPE in its bit.
 const V2: usize = 1 << 30;
-const IPV6: usize = 1 << 31;
-/// Padding that the transport leaves at the end, to be thrown away.
-const DISCARDED: usize = 5;
 
 struct Side {
     port: Port,
@@ -124,86 +122,6 @@ impl Wire {
         if let Err(error) = self.lab.finish() {
             panic!("{error:#}");
         }
-    }
-}
-
-/// A large packet framed for IPsec.
-struct Large {
-    bytes: Vec<u8>,
-    /// Of each segment: what the transport would have framed without large send offload.
-    segments: Vec<Outgoing>,
-    protection: Protection,
-    word: usize,
-}
-
-impl Large {
-    fn new(sender: &mut Sender<'_>, packet: &Packet, mss: usize, version: u32) -> Self {
-        let prepare = |(index, frame): (usize, Vec<u8>)| {
-            let segment = sender.prepare(index, &frame);
-            segment.expect("it is framed")
-        };
-        let segments = packet.segments(mss).into_iter().enumerate();
-        let segments: Vec<_> = segments.map(prepare).collect();
-        let mut protection = segments[0].protection.expect("it has an SA");
-        // Everything up to where the headers of IPsec end, and what they were put in front of: with
-        // IPv6 that may be destination options.
-        let header_len = protection.header_len();
-        let mut bytes = segments[0].frame[..header_len].to_vec();
-        let before = header_len + protection.trailer_len() + segments[0].plain.len();
-        let inserted = before - segments[0].frame.len();
-        let tcp_offset = header_len + packet.transport_offset() - inserted;
-        bytes.extend(&packet.large(version)[inserted..]);
-        let ip = packet.ip_offset();
-        let protocol = match packet.is_v4() {
-            true => bytes[ip + 9],
-            false if bytes[ip + 6] == 0 => bytes[ip + 40],
-            false => bytes[ip + 6],
-        };
-        if protocol == 17 {
-            // The UDP length is of no segment.
-            bytes[inserted + 4..][..2].fill(0xEE);
-        }
-        if let Some(esp) = &mut protection.outer.esp {
-            bytes.extend([0xDD; DISCARDED]);
-            esp.pad_len = DISCARDED as u8;
-        }
-        let (length, field) = match (version, packet.is_v4()) {
-            (1, _) => (bytes.len() - ip, ip + 2),
-            (_, true) => (0, ip + 2),
-            (_, false) => (0, ip + 4),
-        };
-        bytes[field..][..2].copy_from_slice(&(length as u16).to_be_bytes());
-        let kind = match (version, packet.is_v4()) {
-            (1, _) => 0,
-            (_, true) => V2,
-            (_, false) => V2 | IPV6,
-        };
-        Self {
-            bytes,
-            segments,
-            protection,
-            word: mss | tcp_offset << 20 | kind,
-        }
-    }
-
-    fn list(&self, nb: SendNb, handles: &[Handle]) -> SendNbl {
-        let header = offload::transmit_header(&self.protection).expect("an offset");
-        SendNbl::with_net_buffers(vec![nb])
-            .info(IPSEC, handles[self.protection.sa()])
-            .info(HEADER, header)
-            .info(LARGE_SEND, self.word)
-            .compact()
-    }
-
-    /// What must be on the wire, where the IVs of AES-CBC are.
-    fn expected(&self, sas: &[Sa], wire: &[Vec<u8>]) -> Vec<Vec<u8>> {
-        assert_eq!(wire.len(), self.segments.len());
-        let frames = self.segments.iter().zip(wire).map(|(segment, wire)| {
-            let mut sealed = expected_on_wire(segment, sas, wire).expect("it is sealed");
-            sealed.resize(sealed.len().max(60), 0);
-            sealed
-        });
-        frames.collect()
     }
 }
 

@@ -1,12 +1,9 @@
 //! What a seed decides before anything runs.
 
-use tcpip::algorithm::Encryption;
+use crate::{flow::Flows, kinds::Kind, switch::VERSIONS};
 
-use crate::{
-    flow::{Flow, Flows},
-    suites,
-    switch::VERSIONS,
-};
+/// Flows from one station to another.
+pub const FLOWS: usize = 4;
 
 /// The choices of a schedule.
 #[derive(Clone, Debug)]
@@ -72,36 +69,39 @@ impl Plan {
         self.tap && station + 1 == self.stations
     }
 
-    /// Where a flow goes from and to: every ordered pair of stations has three.
+    /// Where a flow goes from and to: every ordered pair of stations has [`FLOWS`].
     pub fn route(&self, flow: usize) -> (usize, usize) {
-        let pair = flow / 3;
+        let pair = flow / FLOWS;
         let (from, to) = (pair / (self.stations - 1), pair % (self.stations - 1));
         (from, if to < from { to } else { to + 1 })
     }
 
-    /// Of each ordered pair of stations, one flow without an SA, one with, and one whose extended
-    /// sequence numbers wrap soon.
+    /// Of each ordered pair of stations, one flow without an SA, one whose extended sequence numbers wrap
+    /// soon, and others of any kind.
     pub fn flows(&self) -> Flows {
         let mut random = fastrand::Rng::with_seed(self.seed ^ 0xf10e);
-        let suites = suites();
-        let count = self.stations * (self.stations - 1) * 3;
+        let mut kinds = Kind::usual();
+        if self.switches {
+            // What is not finished by the adapter cannot be told from what is wrong.
+            kinds.retain(|kind| matches!(kind, Kind::Clear | Kind::Sealed(..)));
+        }
+        let mut sealed = kinds.clone();
+        sealed.retain(|kind| matches!(kind, Kind::Sealed(..) | Kind::LargeSealed(..)));
+        let count = self.stations * (self.stations - 1) * FLOWS;
         let flow = |index: usize| {
             let (from, to) = self.route(index);
-            let longest = [0, 64, 600, 1300][random.usize(..4)];
-            let clear = Flow::clear(
-                index as u32 + 1,
-                Self::mac(from),
-                Self::mac(to),
-                random.bool(),
-                longest,
-            );
-            match index % 3 {
-                0 => clear,
-                1 => clear.protected(suites[random.usize(..suites.len())], 16),
-                _ => {
-                    let wraps = (random.u64(1..=3) << 32) - random.u64(1..200);
-                    clear.protected(Encryption::AesGcm128, 16).extended(wraps)
-                }
+            let longest = [0, 64, 600, 1200][random.usize(..4)];
+            let kind = match index % FLOWS {
+                0 => Kind::Clear,
+                1 => sealed[random.usize(..sealed.len())],
+                _ => kinds[random.usize(..kinds.len())],
+            };
+            let (from, to) = (Self::mac(from), Self::mac(to));
+            let flow = kind.flow(index as u32 + 1, from, to, random.bool(), longest);
+            if index % FLOWS == 1 {
+                flow.extended((random.u64(1..=3) << 32) - random.u64(40..400))
+            } else {
+                flow
             }
         };
         Flows((0..count).map(flow).collect())

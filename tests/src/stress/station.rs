@@ -34,8 +34,8 @@ pub struct Instance {
     pub adapter: Adapter,
     pub open: Open,
     pub listener: Arc<Listener>,
-    /// Of each flow, the handle of the SA that the transport has offloaded here.
-    pub handles: Vec<AtomicUsize>,
+    /// Of each flow, the handles of the SAs that the transport has offloaded here; zero for none.
+    pub handles: Vec<[AtomicUsize; 2]>,
 }
 
 impl Station {
@@ -65,10 +65,12 @@ impl Station {
         let plan = &world.plan;
         let seed = plan.seed;
         let buffers = ["32", "64", "512"][random.usize(..3)];
+        // As NDIS binds: nothing flows before the transport has said what it wants.
         let config = AdapterConfig::new(HARDWARE_ID)
+            .paused()
             .mac(Plan::mac(self.index))
             .keyword("*ReceiveBuffers", buffers)
-            .keyword("SaOffloadCapacity", ["64", "1024"][random.usize(..2)]);
+            .keyword("SaOffloadCapacity", ["96", "1024"][random.usize(..2)]);
         let adapter = world.driver.add_adapter(config);
         let adapter = adapter.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
         let listener = Listener::new(
@@ -88,7 +90,7 @@ impl Station {
             adapter,
             open,
             listener,
-            handles: world.flows.0.iter().map(|_| AtomicUsize::new(0)).collect(),
+            handles: world.flows.0.iter().map(|_| Default::default()).collect(),
         };
         let filter = if plan.is_tap(self.index) {
             NDIS_PACKET_TYPE_PROMISCUOUS
@@ -111,6 +113,8 @@ impl Station {
                 instance.offload(world, self.index, flow, random);
             }
         }
+        let running = instance.adapter.restart();
+        running.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
         count(&world.counts.operations);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(instance));
     }
@@ -202,14 +206,20 @@ impl Instance {
         (result.status, offsets.into_iter().map(handle).collect())
     }
 
-    /// Offloads the SA of a flow that comes from or goes to this station.
+    /// The handles that a packet of a flow goes out with: none for one without SAs, `None` when the
+    /// transport has not offloaded them.
+    pub fn handles_of(&self, world: &World, flow: usize) -> Option<Vec<Handle>> {
+        let handles = self.handles[flow].iter();
+        let handles = handles.take(world.flows.0[flow].sas().len());
+        handles
+            .map(|handle| Some(handle.load(Ordering::Acquire)).filter(|handle| *handle != 0))
+            .collect()
+    }
+
+    /// Offloads the SAs of a flow that comes from or goes to this station.
     fn offload(&self, world: &World, station: usize, flow: usize, random: &mut fastrand::Rng) {
         let (from, to) = world.plan.route(flow);
-        let Some(sa) = world.flows.0[flow].sa() else {
-            return;
-        };
-        let extended = sa.esp.as_ref().is_some_and(|esp| esp.esn);
-        if extended && world.next[flow].load(Ordering::Acquire) != 0 {
+        if world.flows.0[flow].is_extended() && world.next[flow].load(Ordering::Acquire) != 0 {
             // An SA that is in use goes on with the high half that it has reached; on which side of the
             // wrap that is, is not for the transport here to find out.
             return;
@@ -221,14 +231,16 @@ impl Instance {
         } else {
             return;
         };
-        let (status, handles) = self.add_sas(world, &[sa], way, random);
-        assert_eq!(
-            status,
-            NDIS_STATUS_SUCCESS,
-            "seed {}: {}",
-            world.plan.seed,
-            status_name(status)
-        );
-        self.handles[flow].store(handles[0], Ordering::Release);
+        for (sa, place) in world.flows.0[flow].sas().iter().zip(&self.handles[flow]) {
+            let (status, handles) = self.add_sas(world, &[sa], way, random);
+            assert_eq!(
+                status,
+                NDIS_STATUS_SUCCESS,
+                "seed {}: {}",
+                world.plan.seed,
+                status_name(status)
+            );
+            place.store(handles[0], Ordering::Release);
+        }
     }
 }

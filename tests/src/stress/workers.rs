@@ -22,9 +22,10 @@ use super::{
     World,
     audit::check_books,
     count,
+    plan::FLOWS,
     station::{Instance, Station},
 };
-use crate::{flow::Flow, ledger::cookie, suites};
+use crate::{flow::Flow, kinds::Kind, ledger::cookie};
 
 /// Packets that may wait in the driver's queue: more than a call sends itself.
 const LONG_CHAIN: usize = 150;
@@ -45,17 +46,15 @@ fn pause_for(random: &mut fastrand::Rng, longest: u64) {
 pub fn open_flows(world: &World) {
     let seed = world.plan.seed;
     for (index, flow) in world.flows.0.iter().enumerate() {
-        let esp = flow.sa().and_then(|sa| sa.esp.as_ref());
         let from = &world.stations[world.plan.route(index).0];
-        let Some(instance) = from.current().filter(|_| esp.is_some_and(|esp| esp.esn)) else {
+        let Some(instance) = from.current().filter(|_| flow.is_extended()) else {
             continue;
         };
-        let handle = instance.handles[index].load(Ordering::Acquire);
-        if handle == 0 {
+        let Some(handles) = instance.handles_of(world, index) else {
             continue; // A tap's.
-        }
-        let number = world.next[index].fetch_add(1, Ordering::Relaxed);
-        let list = flow.nbl(number, handle, Split::Whole, true, cookie(index, number));
+        };
+        let number = world.next[index].fetch_add(flow.per_list(), Ordering::Relaxed);
+        let list = flow.nbl(number, &handles, Split::Whole, true, cookie(index, number));
         world.ledger.sent(1);
         let sent = instance.open.send(vec![list]);
         sent.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
@@ -88,14 +87,14 @@ pub fn send(world: &World, station: &Station, mut random: fastrand::Rng) {
         let mut lists = Vec::new();
         for _ in 0..length {
             let flow = flows[random.usize(..flows.len())];
-            let handle = instance.handles[flow].load(Ordering::Acquire);
-            if world.flows.0[flow].sa().is_some() && handle == 0 {
+            let Some(handles) = instance.handles_of(world, flow) else {
                 continue; // A tap has no SAs.
-            }
-            let number = world.next[flow].fetch_add(1, Ordering::Relaxed);
+            };
+            let step = world.flows.0[flow].per_list();
+            let number = world.next[flow].fetch_add(step, Ordering::Relaxed);
             let split = splits[random.usize(..splits.len())];
-            let list =
-                world.flows.0[flow].nbl(number, handle, split, random.bool(), cookie(flow, number));
+            let cookie = cookie(flow, number);
+            let list = world.flows.0[flow].nbl(number, &handles, split, random.bool(), cookie);
             let list = if cancel_id == 0 {
                 list
             } else {
@@ -149,15 +148,16 @@ fn come_and_go(
     id: u32,
     random: &mut fastrand::Rng,
 ) {
-    let suites = suites();
+    let mut kinds = Kind::usual();
+    kinds.retain(|kind| matches!(kind, Kind::Sealed(..)));
     let addresses = [[2, 1, 0, 0, 0, 1], [2, 1, 0, 0, 0, 2]];
     let flows: Vec<_> = (0..random.u32(1..=3))
         .map(|i| {
-            let suite = suites[random.usize(..suites.len())];
-            Flow::clear(id + i, addresses[0], addresses[1], random.bool(), 0).protected(suite, 16)
+            let kind = kinds[random.usize(..kinds.len())];
+            kind.flow(id + i, addresses[0], addresses[1], random.bool(), 0)
         })
         .collect();
-    let sas: Vec<_> = flows.iter().filter_map(Flow::sa).collect();
+    let sas: Vec<_> = flows.iter().flat_map(Flow::sas).collect();
     let way = [Way::Inbound, Way::Outbound][random.usize(..2)];
     let (status, mut handles) = instance.add_sas(world, &sas, way, random);
     let mut statuses = vec![
@@ -211,12 +211,14 @@ fn expect_one_of(world: &World, what: &str, status: i32, statuses: &[i32]) {
 fn renew(world: &World, station: &Station, instance: &Instance, random: &mut fastrand::Rng) {
     let flow = random.usize(..world.flows.0.len());
     let (from, to) = world.plan.route(flow);
-    let Some(sa) = world.flows.0[flow].sa() else {
+    let sas = world.flows.0[flow].sas();
+    let Some(handles) = instance
+        .handles_of(world, flow)
+        .filter(|handles| !handles.is_empty())
+    else {
         return;
     };
-    let extended = sa.esp.as_ref().is_some_and(|esp| esp.esn);
-    let handle = instance.handles[flow].load(Ordering::Acquire);
-    if extended || handle == 0 || ![from, to].contains(&station.index) {
+    if world.flows.0[flow].is_extended() || ![from, to].contains(&station.index) {
         return;
     }
     world.disturbed[flow].store(true, Ordering::Release);
@@ -225,11 +227,13 @@ fn renew(world: &World, station: &Station, instance: &Instance, random: &mut fas
     } else {
         Way::Inbound
     };
-    delete(world, instance, &[handle], random);
+    delete(world, instance, &handles, random);
     pause_for(random, 100);
-    let (_, handles) = instance.add_sas(world, &[sa], way, random);
-    if handles[0] != 0 {
-        instance.handles[flow].store(handles[0], Ordering::Release);
+    for (sa, place) in sas.iter().zip(&instance.handles[flow]) {
+        let (_, handles) = instance.add_sas(world, &[sa], way, random);
+        if handles[0] != 0 {
+            place.store(handles[0], Ordering::Release);
+        }
     }
 }
 
@@ -258,18 +262,32 @@ fn forge(world: &World, instance: &Instance, random: &mut fastrand::Rng) {
 fn update(world: &World, station: &Station, instance: &Instance, random: &mut fastrand::Rng) {
     let flow = random.usize(..world.flows.0.len());
     let (from, to) = world.plan.route(flow);
-    let Some(esp) = world.flows.0[flow].sa().and_then(|sa| sa.esp.as_ref()) else {
+    let Some(handles) = instance
+        .handles_of(world, flow)
+        .filter(|handles| !handles.is_empty())
+    else {
         return;
     };
-    let handle = instance.handles[flow].load(Ordering::Acquire);
-    if !esp.esn || handle == 0 || ![from, to].contains(&station.index) {
-        return;
-    }
     // The first packet that this adapter has sealed or opened says on which side of the wrap it is.
-    if !instance.listener.has_passed(flow) {
+    if !world.flows.0[flow].is_extended()
+        || ![from, to].contains(&station.index)
+        || !instance.listener.has_passed(flow)
+    {
         return;
     }
-    let update = offload::update_sa(handle, IPsecOffloadV2Esp, esp.spi.0, esp.sequence_high + 1);
+    let which = random.usize(..handles.len());
+    let sa = &world.flows.0[flow].sas()[which];
+    let esp = sa
+        .esp
+        .iter()
+        .map(|esp| (IPsecOffloadV2Esp, esp.spi.0, esp.sequence_high));
+    let ah = sa
+        .ah
+        .iter()
+        .map(|ah| (IPsecOffloadV2Ah, ah.spi.0, ah.sequence_high));
+    let headers: Vec<_> = esp.chain(ah).collect();
+    let (operation, spi, high) = headers[random.usize(..headers.len())];
+    let update = offload::update_sa(handles[which], operation, spi, high + 1);
     let request = OidRequest::set(OID_TCP_TASK_IPSEC_OFFLOAD_V2_UPDATE_SA, update);
     let status = instance.direct(world, request, random).status;
     let statuses = [
@@ -389,14 +407,11 @@ fn is_refused(
 ) {
     let flows = 0..world.flows.0.len();
     let flow = flows.filter(|flow| world.plan.route(*flow).0 == station.index);
-    let Some(flow) = flow
-        .into_iter()
-        .find(|flow| world.flows.0[*flow].sa().is_none())
-    else {
+    let Some(flow) = flow.into_iter().find(|flow| flow.is_multiple_of(FLOWS)) else {
         return;
     };
     let number = world.next[flow].fetch_add(1, Ordering::Relaxed);
-    let list = world.flows.0[flow].nbl(number, 0, Split::Whole, true, cookie(flow, number));
+    let list = world.flows.0[flow].nbl(number, &[], Split::Whole, true, cookie(flow, number));
     world.ledger.sent(1);
     let options = SendOptions {
         irql: level(random),
