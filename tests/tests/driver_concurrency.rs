@@ -151,6 +151,8 @@ fn sends_from_completion_handlers_do_not_nest() {
 /// A transport whose completion handler does not return before it is let go.
 #[derive(Default)]
 struct Stuck {
+    /// How many lists it takes before.
+    free: AtomicUsize,
     hold: AtomicBool,
     inside: AtomicBool,
 }
@@ -158,7 +160,15 @@ struct Stuck {
 impl Protocol for Stuck {
     fn receive(&self, _: Vec<ReceivedNbl>, _: u32) {}
 
-    fn send_complete(&self, _: Vec<SentNbl>, _: u32) {
+    fn send_complete(&self, sent: Vec<SentNbl>, _: u32) {
+        let left = |free: usize| free.checked_sub(sent.len());
+        if self
+            .free
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, left)
+            .is_ok()
+        {
+            return;
+        }
         self.inside.store(true, Ordering::Release);
         while self.hold.load(Ordering::Acquire) {
             std::hint::spin_loop();
@@ -200,12 +210,13 @@ fn a_reset_waits_for_the_sends_under_way() {
             let adapter = adapter.port.adapter.clone();
             thread::spawn(move || adapter.reset())
         };
-        thread::sleep(Duration::from_millis(50));
+        let the_adapter = &adapter.port.adapter;
+        wait(|| resetting.is_finished() || the_adapter.reset_pends());
         assert!(!resetting.is_finished(), "the reset did not wait");
         let add = adapter.add(adapter.add_sa_buffer(&file.sas[0], Way::Inbound));
         assert_eq!(add.status, NDIS_STATUS_NOT_ACCEPTED);
         assert_eq!(adapter.delete(&[handle]).status, NDIS_STATUS_SUCCESS);
-        assert!(!resetting.is_finished());
+        assert!(the_adapter.reset_pends(), "the reset did not wait");
         stuck.hold.store(false, Ordering::Release);
         check(sending.join().unwrap());
         check(resetting.join().unwrap());
@@ -218,33 +229,38 @@ fn a_reset_waits_for_the_sends_under_way() {
     }
 }
 
+/// NDIS waits for the calls of the sends before it pauses; what has been left to the DPC by then is the
+/// driver's to wait for.
 #[test]
 fn a_pause_waits_for_the_sends_under_way() {
+    // What a call sends itself, and more.
+    const CALL: usize = 128;
     let switch = Switch::new(610);
     let stuck = Arc::new(Stuck::default());
     let adapter = check(switch.driver.add_adapter(config()));
     let open = check(adapter.open(stuck.clone()));
+    stuck.free.store(CALL, Ordering::Release);
     stuck.hold.store(true, Ordering::Release);
+    let list = |_| SendNbl::new(frame([0xff; 6], adapter.mac(), 64)).prepare(open.machine());
+    let lists = (0..CALL + 50).map(list).collect();
+    // At DISPATCH_LEVEL, so that the DPC comes after the call.
+    let options = SendOptions {
+        cpu: Some(0),
+        irql: Irql::DISPATCH,
+        ..SendOptions::default()
+    };
     let sending = {
         let open = open.clone();
-        let list = SendNbl::new(frame([0xff; 6], adapter.mac(), 64)).prepare(open.machine());
-        let options = SendOptions {
-            cpu: Some(0),
-            ..SendOptions::default()
-        };
-        thread::spawn(move || open.send_with(vec![list], options))
+        thread::spawn(move || open.send_with(lists, options))
     };
     wait(|| stuck.inside.load(Ordering::Acquire));
     let pausing = {
         let adapter = adapter.clone();
         thread::spawn(move || adapter.pause())
     };
-    thread::sleep(Duration::from_millis(50));
-    assert_ne!(
-        adapter.state(),
-        AdapterState::Paused,
-        "the pause did not wait"
-    );
+    wait(|| pausing.is_finished() || adapter.pause_pends());
+    assert!(!pausing.is_finished(), "the pause did not wait");
+    assert_eq!(adapter.state(), AdapterState::Pausing);
     stuck.hold.store(false, Ordering::Release);
     check(sending.join().unwrap());
     check(pausing.join().unwrap());

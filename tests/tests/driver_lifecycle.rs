@@ -245,10 +245,9 @@ fn a_pause_waits_for_the_frames_that_are_out() {
     let held = check(b.protocol.wait_received(&switch.machine, 1, PATIENCE));
     let pausing = b.adapter.clone();
     let pause = std::thread::spawn(move || pausing.pause());
-    while b.adapter.state() != AdapterState::Pausing {
+    while !pause.is_finished() && !b.adapter.pause_pends() {
         std::thread::yield_now();
     }
-    std::thread::sleep(std::time::Duration::from_millis(50));
     assert_eq!(b.adapter.state(), AdapterState::Pausing, "did not wait");
     assert_eq!(held[0].data(0), bytes, "a frame that is out was touched");
     check(b.open.return_nbls(held, Irql::PASSIVE));

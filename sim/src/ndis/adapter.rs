@@ -348,6 +348,19 @@ impl Adapter {
         self.block.offloads.lock().clone()
     }
 
+    /// Whether MiniportPause has returned NDIS_STATUS_PENDING and the pause is not complete: the miniport
+    /// waits for something.
+    #[must_use]
+    pub fn pause_pends(&self) -> bool {
+        self.block.pause.was_left_pending()
+    }
+
+    /// The same of MiniportResetEx.
+    #[must_use]
+    pub fn reset_pends(&self) -> bool {
+        self.block.reset.was_left_pending()
+    }
+
     /// NET_BUFFER_LISTs that the miniport has to complete.
     #[must_use]
     pub fn sends_outstanding(&self) -> usize {

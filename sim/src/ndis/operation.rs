@@ -31,6 +31,11 @@ impl Operation {
         matches!(*self.stage.lock(), Stage::Called | Stage::Pending)
     }
 
+    /// Whether the handler has returned NDIS_STATUS_PENDING and the operation is not complete.
+    pub(super) fn was_left_pending(&self) -> bool {
+        *self.stage.lock() == Stage::Pending
+    }
+
     /// The miniport's completion; false when there is nothing to complete.
     pub(super) fn complete(&self, status: NDIS_STATUS, flag: bool) -> bool {
         let mut stage = self.stage.lock();
