@@ -61,13 +61,7 @@ pub fn audit(world: World) -> Figures {
             check_books(&world, &instance);
         }
     }
-    let mut figures = Figures {
-        schedules: 1,
-        direct_oids: world.counts.direct_oids.load(Ordering::Relaxed),
-        oids: world.counts.oids.load(Ordering::Relaxed),
-        operations: world.counts.operations.load(Ordering::Relaxed),
-        ..Figures::default()
-    };
+    let mut figures = Figures::of(&world.counts);
     check_sends(&world, &mut figures);
     check_receives(&world, &mut figures);
     let World {

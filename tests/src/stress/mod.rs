@@ -4,12 +4,12 @@
 //! also perturbs the order of events in the simulator. In the end the books must balance.
 
 mod audit;
+mod figures;
 mod plan;
 mod station;
 mod workers;
 
 use std::{
-    ops::AddAssign,
     sync::{
         Arc, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -25,75 +25,11 @@ use ndis_sim::{
 use tcpip::lab::HARDWARE_ID;
 
 use crate::{flow::Flows, ledger::Ledger, listener::Listener};
+pub use figures::{Action, Figures};
+
+use figures::Counts;
 use plan::Plan;
 use station::Station;
-
-/// What happened in one schedule, or in many.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Figures {
-    /// Schedules.
-    pub schedules: u64,
-    /// Packets given to the driver or to NDIS.
-    pub sent: u64,
-    /// Those that were completed with success.
-    pub completed: u64,
-    /// Frames that came up and were judged.
-    pub received: u64,
-    /// Of these, decrypted by the driver.
-    pub verified: u64,
-    /// Direct requests: adds, updates and deletes of SAs.
-    pub direct_oids: u64,
-    /// Regular requests.
-    pub oids: u64,
-    /// Pauses, resets, power transitions, removals, starts.
-    pub operations: u64,
-}
-
-impl AddAssign for Figures {
-    fn add_assign(&mut self, other: Self) {
-        self.schedules += other.schedules;
-        self.sent += other.sent;
-        self.completed += other.completed;
-        self.received += other.received;
-        self.verified += other.verified;
-        self.direct_oids += other.direct_oids;
-        self.oids += other.oids;
-        self.operations += other.operations;
-    }
-}
-
-impl std::fmt::Display for Figures {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self {
-            schedules,
-            sent,
-            completed,
-            received,
-            verified,
-            direct_oids,
-            oids,
-            operations,
-        } = self;
-        write!(
-            f,
-            "{schedules} schedules, {sent} packets sent ({completed} with success), {received} received and \
-             judged ({verified} decrypted), {direct_oids} direct OIDs, {oids} OIDs, {operations} pauses, \
-             resets, power transitions, removals and starts"
-        )
-    }
-}
-
-/// What is counted while a schedule runs.
-#[derive(Debug, Default)]
-struct Counts {
-    direct_oids: AtomicU64,
-    oids: AtomicU64,
-    operations: AtomicU64,
-}
-
-fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
-}
 
 /// One schedule in progress.
 struct World {

@@ -16,7 +16,7 @@ use tcpip::{
     sas::Sa,
 };
 
-use super::{World, count, plan::Plan};
+use super::{Action, World, plan::Plan};
 use crate::listener::Listener;
 
 /// A place on the wire.
@@ -115,7 +115,7 @@ impl Station {
         }
         let running = instance.adapter.restart();
         running.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
-        count(&world.counts.operations);
+        world.counts.add(Action::Start);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(instance));
     }
 }
@@ -123,7 +123,7 @@ impl Station {
 impl Instance {
     /// Makes a regular request.
     pub fn oid(&self, world: &World, request: OidRequest) -> OidResult {
-        count(&world.counts.oids);
+        world.counts.add(Action::Oid);
         let result = self.open.oid(request);
         result.unwrap_or_else(|error| panic!("seed {}: {error}", world.plan.seed))
     }
@@ -145,10 +145,11 @@ impl Instance {
     pub fn direct(
         &self,
         world: &World,
+        action: Action,
         request: OidRequest,
         random: &mut fastrand::Rng,
     ) -> OidResult {
-        count(&world.counts.direct_oids);
+        world.counts.add(action);
         let irql = [Irql::PASSIVE, Irql::DISPATCH][random.usize(..2)];
         let cpu = random.usize(..world.plan.processors);
         let pending = self.open.submit_direct_oid_on(cpu, request, irql);
@@ -162,6 +163,7 @@ impl Instance {
     pub fn direct_list(
         &self,
         world: &World,
+        action: Action,
         oid: u32,
         list: ListBuffer,
         random: &mut fastrand::Rng,
@@ -169,7 +171,7 @@ impl Instance {
         let request = OidRequest::set_with(oid, list.len(), move |base, bytes| {
             bytes.copy_from_slice(&list.at(base as usize));
         });
-        self.direct(world, request, random)
+        self.direct(world, action, request, random)
     }
 
     /// Offloads SAs; a handle for each, zero for those that were refused, and the last status.
@@ -185,7 +187,8 @@ impl Instance {
             let handle = |sa: &&Sa| {
                 let bytes = offload::add_sa_ex(sa, way).expect("a complete SA");
                 let oid = OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX;
-                let result = self.direct(world, OidRequest::set(oid, bytes), random);
+                let request = OidRequest::set(oid, bytes);
+                let result = self.direct(world, Action::AddSa, request, random);
                 status = result.status;
                 offload::handle_at(&result.buffer, ADD_SA_EX_HANDLE)
                     .filter(|_| result.is_success())
@@ -197,7 +200,7 @@ impl Instance {
         let list = offload::add_sa(sas, way).expect("complete SAs");
         let offsets = list.offsets().to_vec();
         let oid = OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA;
-        let result = self.direct_list(world, oid, list, random);
+        let result = self.direct_list(world, Action::AddSa, oid, list, random);
         let handle = |offset: usize| {
             offload::handle_at(&result.buffer, offset + ADD_SA_HANDLE)
                 .filter(|_| result.is_success())

@@ -19,9 +19,8 @@ use tcpip::{
 };
 
 use super::{
-    World,
+    Action, World,
     audit::check_books,
-    count,
     plan::FLOWS,
     station::{Instance, Station},
 };
@@ -189,7 +188,9 @@ fn delete(world: &World, instance: &Instance, handles: &[usize], random: &mut fa
     }
     let list = offload::delete_sa(handles);
     let oid = OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA;
-    let status = instance.direct_list(world, oid, list, random).status;
+    let status = instance
+        .direct_list(world, Action::DeleteSa, oid, list, random)
+        .status;
     let statuses = [
         NDIS_STATUS_SUCCESS,
         NDIS_STATUS_NOT_ACCEPTED,
@@ -248,7 +249,9 @@ fn forge(world: &World, instance: &Instance, random: &mut fastrand::Rng) {
         random.u32(..),
     );
     let request = OidRequest::set(OID_TCP_TASK_IPSEC_OFFLOAD_V2_UPDATE_SA, update);
-    let status = instance.direct(world, request, random).status;
+    let status = instance
+        .direct(world, Action::UpdateSa, request, random)
+        .status;
     let statuses = [
         NDIS_STATUS_INVALID_PARAMETER,
         NDIS_STATUS_NOT_ACCEPTED,
@@ -289,7 +292,9 @@ fn update(world: &World, station: &Station, instance: &Instance, random: &mut fa
     let (operation, spi, high) = headers[random.usize(..headers.len())];
     let update = offload::update_sa(handles[which], operation, spi, high + 1);
     let request = OidRequest::set(OID_TCP_TASK_IPSEC_OFFLOAD_V2_UPDATE_SA, update);
-    let status = instance.direct(world, request, random).status;
+    let status = instance
+        .direct(world, Action::UpdateSa, request, random)
+        .status;
     let statuses = [
         NDIS_STATUS_SUCCESS,
         NDIS_STATUS_NOT_ACCEPTED,
@@ -339,9 +344,9 @@ fn operate(world: &World, station: &Station, instance: &Instance, random: &mut f
     let seed = world.plan.seed;
     let adapter = &instance.adapter;
     let check = |what: &str, result: Result<(), ndis_sim::ndis::Error>| {
-        count(&world.counts.operations);
         result.unwrap_or_else(|error| panic!("seed {seed}: {what}: {error}"));
     };
+    let count = |action| world.counts.add(action);
     let interrupt = || station.interrupted.store(true, Ordering::Release);
     match random.u8(..20) {
         0..4 => {
@@ -351,10 +356,12 @@ fn operate(world: &World, station: &Station, instance: &Instance, random: &mut f
             check_books(world, instance);
             pause_for(random, 500);
             check("restart", adapter.restart());
+            count(Action::Pause);
         }
         4..8 => {
             interrupt();
             check("reset", adapter.reset());
+            count(Action::Reset);
         }
         8..11 => {
             interrupt();
@@ -369,10 +376,12 @@ fn operate(world: &World, station: &Station, instance: &Instance, random: &mut f
             check_books(world, instance);
             pause_for(random, 500);
             check("D0", adapter.set_power(PowerState::D0));
+            count(Action::Sleep);
         }
         11..13 => {
             interrupt();
             check("surprise removal", adapter.surprise_remove());
+            count(Action::SurpriseRemoval);
             replace(world, station, random);
         }
         13..15 => {
@@ -380,11 +389,13 @@ fn operate(world: &World, station: &Station, instance: &Instance, random: &mut f
             check("pause", adapter.pause());
             check_books(world, instance);
             check("halt", adapter.halt());
+            count(Action::Removal);
             replace(world, station, random);
         }
         15 => {
             interrupt();
             check("halt", adapter.halt());
+            count(Action::Removal);
             replace(world, station, random);
         }
         16 => start_and_stop(world, random),
@@ -392,6 +403,7 @@ fn operate(world: &World, station: &Station, instance: &Instance, random: &mut f
         18 => {
             let cancelled = instance.open.cancel_sends(CANCEL_ID);
             cancelled.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+            count(Action::Cancel);
         }
         _ => ask(world, station, instance, random),
     }
@@ -457,11 +469,13 @@ fn start_and_stop(world: &World, random: &mut fastrand::Rng) {
         } else {
             config
         };
-        count(&world.counts.operations);
+        world.counts.add(Action::Start);
         let ended = world.driver.add_adapter(config).and_then(|adapter| {
             if random.bool() {
+                world.counts.add(Action::Removal);
                 adapter.halt()
             } else {
+                world.counts.add(Action::SurpriseRemoval);
                 adapter.surprise_remove()
             }
         });
@@ -500,6 +514,7 @@ fn switch_offload(
         instance.expect(world, request);
         pause_for(random, 300);
     }
+    world.counts.add(Action::Switch);
 }
 
 /// Queries everything, and sets what changes nothing for the flows.

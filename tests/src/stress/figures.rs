@@ -1,0 +1,142 @@
+//! What happened in schedules, counted.
+
+use std::{
+    fmt,
+    ops::AddAssign,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+/// What is done to adapters beside sending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Direct requests that add SAs.
+    AddSa,
+    /// Direct requests that update an SA.
+    UpdateSa,
+    /// Direct requests that delete SAs.
+    DeleteSa,
+    /// Regular requests.
+    Oid,
+    /// MiniportPause and MiniportRestart.
+    Pause,
+    /// MiniportResetEx.
+    Reset,
+    /// To D3 and back.
+    Sleep,
+    /// Surprise removals.
+    SurpriseRemoval,
+    /// Orderly removals.
+    Removal,
+    /// Adapters that start.
+    Start,
+    /// Sends cancelled.
+    Cancel,
+    /// IPsec offload switched off and on.
+    Switch,
+}
+
+impl Action {
+    /// Each, and what many of it are called.
+    const ALL: [(Self, &'static str); 12] = [
+        (Self::AddSa, "SA adds"),
+        (Self::UpdateSa, "updates"),
+        (Self::DeleteSa, "deletes"),
+        (Self::Oid, "OIDs"),
+        (Self::Pause, "pauses"),
+        (Self::Reset, "resets"),
+        (Self::Sleep, "sleeps"),
+        (Self::SurpriseRemoval, "surprise removals"),
+        (Self::Removal, "removals"),
+        (Self::Start, "starts"),
+        (Self::Cancel, "cancellations"),
+        (Self::Switch, "offload switches"),
+    ];
+}
+
+/// Counts while a schedule runs.
+#[derive(Debug, Default)]
+pub struct Counts([AtomicU64; Action::ALL.len()]);
+
+impl Counts {
+    /// One more.
+    pub fn add(&self, action: Action) {
+        self.0[action as usize].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// What happened in one schedule, or in many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Schedules.
+    pub schedules: u64,
+    /// Packets given to the driver or to NDIS.
+    pub sent: u64,
+    /// Those that were completed with success.
+    pub completed: u64,
+    /// Frames that came up and were judged.
+    pub received: u64,
+    /// Of these, decrypted by the driver.
+    pub verified: u64,
+    actions: [u64; Action::ALL.len()],
+}
+
+impl Figures {
+    /// A schedule in which that was done.
+    #[must_use]
+    pub fn of(counts: &Counts) -> Self {
+        Self {
+            schedules: 1,
+            actions: counts.0.each_ref().map(|c| c.load(Ordering::Relaxed)),
+            ..Self::default()
+        }
+    }
+
+    /// How often that was done.
+    #[must_use]
+    pub fn count(&self, action: Action) -> u64 {
+        self.actions[action as usize]
+    }
+
+    /// What was never done.
+    #[must_use]
+    pub fn never_done(&self) -> Vec<Action> {
+        let all = Action::ALL.map(|(action, _)| action);
+        let never = all.into_iter().filter(|action| self.count(*action) == 0);
+        never.collect()
+    }
+}
+
+impl AddAssign for Figures {
+    fn add_assign(&mut self, other: Self) {
+        self.schedules += other.schedules;
+        self.sent += other.sent;
+        self.completed += other.completed;
+        self.received += other.received;
+        self.verified += other.verified;
+        for (sum, count) in self.actions.iter_mut().zip(other.actions) {
+            *sum += count;
+        }
+    }
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            schedules,
+            sent,
+            completed,
+            received,
+            verified,
+            ..
+        } = self;
+        write!(
+            f,
+            "{schedules} schedules, {sent} packets sent ({completed} with success), {received} received and \
+             judged ({verified} decrypted)"
+        )?;
+        for (action, name) in Action::ALL {
+            write!(f, ", {} {name}", self.count(action))?;
+        }
+        Ok(())
+    }
+}
