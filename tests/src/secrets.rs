@@ -54,7 +54,7 @@ impl Secrets {
     }
 
     /// All of `bytes`, four bytes apart.
-    fn add(&mut self, whose: &str, bytes: &[u8]) {
+    pub fn add(&mut self, whose: &str, bytes: &[u8]) {
         for at in (0..bytes.len().saturating_sub(7)).step_by(4) {
             let needle: Needle = bytes[at..at + 8].try_into().expect("eight bytes");
             if needle.iter().collect::<BTreeSet<_>>().len() >= 6 {
@@ -179,6 +179,19 @@ impl Secrets {
             });
         });
         found
+    }
+
+    /// Looks for them in every block when the driver frees it: a find stops the machine with
+    /// [`FREED_SECRET`](ndis_sim::ndis::rules::FREED_SECRET).
+    pub fn watch(self, machine: &Machine) {
+        machine.kernel().pool.check_freed(move |block| {
+            let mut found = None;
+            self.search(block, |whose, at| {
+                let length = block.len();
+                found.get_or_insert_with(|| format!("{whose}: at {at} of {length} bytes"));
+            });
+            found
+        });
     }
 
     fn search(&self, bytes: &[u8], mut hit: impl FnMut(&str, usize)) {

@@ -9,8 +9,12 @@ use ipsecov2_tests::{
     bench::{Bench, config},
     framed::packet,
     secrets::{Secrets, blocks},
+    switch::frame,
 };
-use ndis_sim::Machine;
+use ndis_sim::{
+    Machine,
+    ndis::{SendNbl, rules},
+};
 use tcpip::{
     lab::NdisVersion,
     offload::Way,
@@ -173,6 +177,49 @@ fn a_driver_that_is_unloaded() {
     let machine = bench.lab.machine().clone();
     bench.finish();
     check_gone(&secrets, &machine);
+}
+
+/// Whatever is freed is searched in that moment, so that the report says who frees it.
+#[test]
+fn a_block_that_is_freed() {
+    let sas = sas();
+    for version in NdisVersion::ALL {
+        let adapter = TestAdapter::start_with(version, config(true));
+        let secrets = known(&sas);
+        assert!(secrets.len() > sas.len());
+        secrets.watch(adapter.lab.machine());
+        let ways = [Way::Outbound, Way::Inbound];
+        let handles: Vec<_> = sas
+            .iter()
+            .flat_map(|sa| ways.map(|way| adapter.add_one(sa, way)))
+            .collect();
+        // Half are deleted by request, the others go with the adapter.
+        let (some, _) = handles.split_at(handles.len() / 2);
+        assert_eq!(name(&adapter.delete(some)), "NDIS_STATUS_SUCCESS");
+        adapter.finish();
+    }
+}
+
+/// That search finds a key where there is one: the driver frees the buffers of its frames when it
+/// halts, and a frame that was received carried these bytes.
+#[test]
+fn a_block_that_is_freed_with_a_secret_in_it_is_seen() {
+    let adapter = TestAdapter::start(NdisVersion::V6_30);
+    let machine = adapter.lab.machine().clone();
+    let secret: Vec<u8> = (0..16).map(|byte| byte ^ 0xA7).collect();
+    let mut secrets = Secrets::default();
+    secrets.add("a frame", &secret);
+    secrets.watch(&machine);
+    let other = adapter.lab.port(1514, adapter.recorder.clone()).unwrap();
+    let mac = adapter.port.adapter.mac();
+    let mut frame = frame(mac, other.adapter.mac(), 100);
+    frame[40..][..secret.len()].copy_from_slice(&secret);
+    other.open.send(vec![SendNbl::new(frame)]).unwrap();
+    machine.settle().unwrap();
+    // Halting stops the machine; what the laboratory would say of it does not matter.
+    let _ = adapter.port.adapter.halt();
+    let check = machine.bug_check().expect("the search finds the bytes");
+    assert_eq!(check.rule(), rules::FREED_SECRET, "{check}");
 }
 
 /// ADD_SA fails after some keys were set up: another key of the SA is wrong, the table is full,
