@@ -107,9 +107,19 @@ impl Places {
     /// How many there are of each export.
     #[must_use]
     pub fn by_export(&self) -> BTreeMap<&'static str, usize> {
+        self.count(|place| place.export)
+    }
+
+    /// How many there are in each callback.
+    #[must_use]
+    pub fn by_callback(&self) -> BTreeMap<&'static str, usize> {
+        self.count(|place| place.callback)
+    }
+
+    fn count(&self, by: impl Fn(&Place) -> &'static str) -> BTreeMap<&'static str, usize> {
         let mut count = BTreeMap::new();
         for place in self.0.lock().keys() {
-            *count.entry(place.export).or_default() += 1;
+            *count.entry(by(place)).or_default() += 1;
         }
         count
     }
