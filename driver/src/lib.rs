@@ -43,9 +43,9 @@ mod version;
 mod wdf;
 mod wire;
 
-/// Non-paged pool, tag "rust": everything may be touched at DISPATCH_LEVEL.
+/// Non-paged pool, tag "rust": everything may be touched at DISPATCH_LEVEL. What goes back to it is zero.
 #[global_allocator]
-static ALLOCATOR: wdk_alloc::WdkAllocator = wdk_alloc::WdkAllocator;
+static ALLOCATOR: ndis::Wiping<wdk_alloc::WdkAllocator> = ndis::Wiping(wdk_alloc::WdkAllocator);
 
 /// The tag of what NDIS allocates for the driver: "ov2I" in memory dumps.
 const POOL_TAG: u32 = u32::from_le_bytes(*b"I2vo");

@@ -47,6 +47,7 @@ mod rundown;
 pub mod sync;
 #[cfg(test)]
 mod tests;
+mod wiping;
 mod xstate;
 
 pub use config::{Configuration, Keyword};
@@ -65,4 +66,5 @@ pub use oid::{Answered, OidRequest, Verb, bytes_of, read, read_prefix};
 pub use oob::InfoSlot;
 pub use pool::NblPool;
 pub use rundown::{Drained, Rundown};
+pub use wiping::Wiping;
 pub use xstate::{ExtendedFeatures, ExtendedState, SaveFailed};
