@@ -1,5 +1,8 @@
 //! From what the transport asks for to an [`Sa`]: the only place that knows algorithms
 //! by name.
+//!
+//! What makes a transform is `inline(never)`: a transform is a KiB or more until it is in the heap,
+//! and the frame of a function has room for all that is inlined into it.
 
 use alloc::boxed::Box;
 use core::sync::atomic::AtomicBool;
@@ -103,6 +106,7 @@ fn ah_transform(
     }
 }
 
+#[inline(never)]
 fn ah_hmac<H: IpsecHash>(
     simd: &Simd,
     authentication: &Algorithm<'_, AuthenticationAlgorithm>,
@@ -112,6 +116,7 @@ fn ah_hmac<H: IpsecHash>(
     ah::transform::boxed(HmacTransform(hmac)).map_err(|_| AddError::Resources)
 }
 
+#[inline(never)]
 fn ah_gmac<C: BlockCipher>(
     simd: &Simd,
     authentication: &Algorithm<'_, AuthenticationAlgorithm>,
@@ -195,6 +200,7 @@ fn encryption_only(
     encryption: &Algorithm<'_, EncryptionAlgorithm>,
     use_number: u64,
 ) -> Result<Box<dyn EspTransform>, AddError> {
+    #[inline(never)]
     fn cbc<C: CbcCipher>(
         simd: &Simd,
         key: &[u8],
@@ -217,6 +223,7 @@ fn encryption_only(
     }
 }
 
+#[inline(never)]
 fn gcm<C: BlockCipher>(
     simd: &Simd,
     encryption: &Algorithm<'_, EncryptionAlgorithm>,
@@ -271,6 +278,7 @@ impl Keys<'_> {
         }
     }
 
+    #[inline(never)]
     fn gmac<C: BlockCipher>(&self) -> Result<Box<dyn EspTransform>, AddError> {
         self.no_key()?;
         check_gmac(self.authentication)?;
@@ -293,6 +301,7 @@ impl Keys<'_> {
         }
     }
 
+    #[inline(never)]
     fn separate<C: Cipher, H: IpsecHash>(
         &self,
         cipher: impl FnOnce() -> Result<C, AddError>,
