@@ -2,19 +2,15 @@
 //! IRQL <= DISPATCH_LEVEL, and are answered at DISPATCH_LEVEL before the handler returns. The engine
 //! takes them on any number of processors at once.
 //!
-//! The buffers are not to be trusted: every offset and length is checked against the information
-//! buffer, with no arithmetic that can wrap, and structures are copied out before they are looked at.
+//! Buffers are read by `oid_buffers`; here is what the requests do.
 
 mod add_sa;
-mod algorithm;
-mod list;
 
-use ipsec::{Operation, SaHandle};
-use ndis::{Answered, Dispatch, OidRequest, Verb, Version, read, read_prefix};
+use ndis::{Answered, Dispatch, OidRequest, Verb, Version};
 use ndis_sys::*;
+use oid_buffers::{Refusal, UpdateSa, delete_sa};
 
 use crate::adapter::{Adapter, state::Reason};
-use list::Elements;
 
 /// Answers a request.
 pub fn handle(adapter: &Adapter, request: OidRequest<'_>, at: Dispatch<'_>) -> Answered {
@@ -42,65 +38,42 @@ pub fn handle(adapter: &Adapter, request: OidRequest<'_>, at: Dispatch<'_>) -> A
     }
 }
 
-/// OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA: may end with SUCCESS, NOT_ACCEPTED or REQUEST_ABORTED
-/// only (Driver Verifier, NdisOidComplete). So a handle that is unknown is passed over, and a list
-/// that cannot be walked to its end is aborted there: the SAs before that are deleted.
+/// OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA. A handle that is unknown is passed over, for the request may
+/// not fail because of it.
 fn delete(adapter: &Adapter, request: OidRequest<'_>) -> Answered {
-    const SIZE: usize = NDIS_SIZEOF_IPSEC_OFFLOAD_V2_DELETE_SA_REVISION_1;
-    const ALIGN: usize = align_of::<IPSEC_OFFLOAD_V2_DELETE_SA>();
-
-    let input = request.input();
-    for offset in Elements::new(input, SIZE, ALIGN) {
-        let sa = offset
-            .and_then(|offset| input.get(offset..))
-            .and_then(read::<IPSEC_OFFLOAD_V2_DELETE_SA>);
-        let Some(sa) = sa else {
-            return request.refuse(NDIS_STATUS_REQUEST_ABORTED);
-        };
-        if let Some(handle) = SaHandle::from_raw(sa.OffloadHandle.addr() as u64) {
-            adapter.engine.delete_sa(handle);
-        }
+    let deleted = delete_sa(request.input(), |handle| {
+        adapter.engine.delete_sa(handle);
+    });
+    match deleted {
+        Ok(read) => request.accept(read),
+        Err(status) => request.refuse(status),
     }
-    let length = input.len();
-    request.accept(length)
 }
 
 /// OID_TCP_TASK_IPSEC_OFFLOAD_V2_UPDATE_SA: "the miniport driver can fail this request if the SA is
 /// not found or the ESN is not supported. In this case, the returned status should be
-/// NDIS_STATUS_INVALID_PARAMETER". The page speaks of a list, but the structure has no Next.
+/// NDIS_STATUS_INVALID_PARAMETER".
 fn update(adapter: &Adapter, request: OidRequest<'_>) -> Answered {
-    const SIZE: usize = NDIS_SIZEOF_IPSEC_OFFLOAD_V2_UPDATE_SA_REVISION_1;
-
-    let Some(sa) = read_prefix::<IPSEC_OFFLOAD_V2_UPDATE_SA>(request.input(), SIZE) else {
-        return request.too_short(SIZE);
+    let update = match UpdateSa::parse(request.input()) {
+        Ok(update) => update,
+        Err(refusal) => return refuse(request, refusal),
     };
-    let done = || {
-        if sa.Header.Type != NDIS_OBJECT_TYPE_DEFAULT
-            || sa.Header.Revision < NDIS_IPSEC_OFFLOAD_V2_UPDATE_SA_REVISION_1
-            || usize::from(sa.Header.Size) < SIZE
-        {
-            return None;
-        }
-        let handle = SaHandle::from_raw(sa.OffloadHandle.addr() as u64)?;
-        let operation = operation(sa.Operation).ok()?;
-        adapter
-            .engine
-            .update_sa(handle, operation, sa.Spi, sa.SequenceNumberHighOrder)
-            .ok()
-    };
-    match done() {
-        Some(()) => request.accept(SIZE),
-        None => request.refuse(NDIS_STATUS_INVALID_PARAMETER),
+    let updated = adapter.engine.update_sa(
+        update.handle,
+        update.operation,
+        update.spi,
+        update.sequence_number_high,
+    );
+    match updated {
+        Ok(()) => request.accept(UpdateSa::SIZE),
+        Err(_) => request.refuse(NDIS_STATUS_INVALID_PARAMETER),
     }
 }
 
-/// IPSEC_OFFLOAD_V2_OPERATION.
-fn operation(value: IPSEC_OFFLOAD_V2_OPERATION) -> Result<Operation, NDIS_STATUS> {
-    if value == IPsecOffloadV2Ah {
-        Ok(Operation::Ah)
-    } else if value == IPsecOffloadV2Esp {
-        Ok(Operation::Esp)
-    } else {
-        Err(NDIS_STATUS_INVALID_PARAMETER)
+/// Answers a request whose buffer is wrong.
+fn refuse(request: OidRequest<'_>, refusal: Refusal) -> Answered {
+    match refusal {
+        Refusal::TooShort(needed) => request.too_short(needed),
+        Refusal::Status(status) => request.refuse(status),
     }
 }

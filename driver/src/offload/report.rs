@@ -1,8 +1,9 @@
 //! NDIS_OFFLOAD: what NDIS is told of the state of the offloads.
 
-use ipsec::{AuthenticationAlgorithm, Capabilities, EncryptionAlgorithm, UdpEncapsulation};
+use ipsec::{AuthenticationAlgorithm, Capabilities, EncryptionAlgorithm};
 use ndis::{ObjectKind, Version, header};
 use ndis_sys::*;
+use oid_buffers::udp_esp_bit;
 use task_offload::{
     checksum::Enabled,
     large_send::{MAX_PAYLOAD_V1, MAX_PAYLOAD_V2, MIN_SEGMENTS},
@@ -185,20 +186,6 @@ fn ipsec(engine: &Capabilities, current: Current, encapsulation: u32) -> NDIS_IP
 /// The Size of NDIS_OFFLOAD in bytes, for `version`.
 pub const fn report_size(version: Version) -> u16 {
     header(ObjectKind::Offload, version).Size
-}
-
-/// IPSEC_OFFLOAD_V2_UDP_ESP_ENCAPSULATION_*.
-pub const fn udp_esp_bit(kind: UdpEncapsulation) -> u32 {
-    match kind {
-        UdpEncapsulation::Transport => IPSEC_OFFLOAD_V2_UDP_ESP_ENCAPSULATION_TRANSPORT,
-        UdpEncapsulation::Tunnel => IPSEC_OFFLOAD_V2_UDP_ESP_ENCAPSULATION_TUNNEL,
-        UdpEncapsulation::TransportOverUdpTunnel => {
-            IPSEC_OFFLOAD_V2_TRANSPORT_OVER_UDP_ESP_ENCAPSULATION_TUNNEL
-        }
-        UdpEncapsulation::UdpTransportOverTunnel => {
-            IPSEC_OFFLOAD_V2_UDP_ESP_ENCAPSULATION_TRANSPORT_OVER_TUNNEL
-        }
-    }
 }
 
 const fn authentication_bit(algorithm: AuthenticationAlgorithm) -> u32 {

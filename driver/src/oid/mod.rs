@@ -153,7 +153,7 @@ fn set(adapter: &Adapter, request: OidRequest<'_>, at: Passive<'_>) -> Answered 
 
 /// A 32-bit value to set, or the answer to a request that has none.
 fn input_u32(request: OidRequest<'_>) -> Result<(u32, OidRequest<'_>), Answered> {
-    match ndis::read::<u32>(request.input()) {
+    match read::<u32>(request.input()) {
         Some(value) => Ok((value, request)),
         None => Err(request.too_short(size_of::<u32>())),
     }
