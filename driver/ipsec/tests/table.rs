@@ -493,7 +493,7 @@ fn a_nearly_full_table_asks_the_idle_to_go() {
 fn everything_at_once() {
     let engine = engine(32);
     std::thread::scope(|scope| {
-        for thread in 0..4u8 {
+        let threads = [0, 1, 2, 3].map(|thread: u8| {
             let engine = &engine;
             scope.spawn(move || {
                 let simd = simd();
@@ -523,7 +523,10 @@ fn everything_at_once() {
                     }
                     assert!(engine.delete_sa(out) && engine.delete_sa(inbound));
                 }
-            });
+            })
+        });
+        for thread in threads {
+            thread.join().unwrap();
         }
     });
     assert_eq!(engine.sa_count(), 0);

@@ -114,15 +114,18 @@ mod tests {
             rundown.open();
             let told = AtomicU32::new(0);
             thread::scope(|scope| {
-                for _ in 0..3 {
+                let threads = [(); 3].map(|()| {
                     scope.spawn(|| {
                         while rundown.enter(2) {
                             told.fetch_add(u32::from(rundown.leave(2).0), Ordering::Relaxed);
                         }
-                    });
-                }
+                    })
+                });
                 thread::yield_now();
                 told.fetch_add(u32::from(rundown.close().0), Ordering::Relaxed);
+                for thread in threads {
+                    thread.join().unwrap();
+                }
             });
             assert_eq!(told.load(Ordering::Relaxed), 1);
             assert!(rundown.is_drained());

@@ -162,7 +162,7 @@ fn readers_and_writers_at_once() {
                 })
             })
             .collect();
-        for _ in 0..2 {
+        let readers = [(); 2].map(|()| {
             scope.spawn(|| {
                 loop {
                     let last_round = done.load(Ordering::SeqCst);
@@ -179,12 +179,16 @@ fn readers_and_writers_at_once() {
                         break;
                     }
                 }
-            });
-        }
+            })
+        });
         for writer in writers {
             writer.join().unwrap();
         }
         done.store(true, Ordering::SeqCst);
+        // The end of the scope would wait too, but not so that ThreadSanitizer sees it.
+        for reader in readers {
+            reader.join().unwrap();
+        }
     });
     assert!(table.remove(lasting));
     assert!(table.is_empty());
