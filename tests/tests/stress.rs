@@ -78,7 +78,9 @@ fn randomised_schedules_break_no_rule() {
 /// The choices of a seed are the same every time: one thread of each kind, and no other's events.
 #[test]
 fn a_seed_decides() {
-    let once = stress::plan_of(42);
-    assert_eq!(once, stress::plan_of(42));
-    assert_ne!(once, stress::plan_of(43));
+    let of = |seed| (stress::plan_of(seed), stress::flows_of(seed));
+    let once = of(42);
+    assert_eq!(once, of(42));
+    let other = of(43);
+    assert!(once.0 != other.0 && once.1 != other.1);
 }

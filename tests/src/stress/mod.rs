@@ -52,8 +52,13 @@ struct World {
 /// What a seed decides, in words.
 #[must_use]
 pub fn plan_of(seed: u64) -> String {
-    let plan = Plan::of(seed);
-    format!("{plan:?} {:?}", plan.flows())
+    format!("{:?}", Plan::of(seed))
+}
+
+/// The flows of a seed, with all that is in them.
+#[must_use]
+pub fn flows_of(seed: u64) -> String {
+    format!("{:?}", Plan::of(seed).flows())
 }
 
 /// Runs the schedule of a seed.
