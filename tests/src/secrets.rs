@@ -181,19 +181,6 @@ impl Secrets {
         found
     }
 
-    /// Looks for them in every block when the driver frees it: a find stops the machine with
-    /// [`FREED_SECRET`](ndis_sim::ndis::rules::FREED_SECRET).
-    pub fn watch(self, machine: &Machine) {
-        machine.kernel().pool.check_freed(move |block| {
-            let mut found = None;
-            self.search(block, |whose, at| {
-                let length = block.len();
-                found.get_or_insert_with(|| format!("{whose}: at {at} of {length} bytes"));
-            });
-            found
-        });
-    }
-
     fn search(&self, bytes: &[u8], mut hit: impl FnMut(&str, usize)) {
         let mut first = vec![false; 1 << 16];
         for needle in self.needles.keys() {
