@@ -8,11 +8,21 @@ use std::process::ExitCode;
 
 use ipsecov2_tests::hlk::{Catalogue, Job, run};
 
+mod ipsec;
+mod ipsec_ah;
+mod ipsec_ah_esp;
 mod ipsec_esp;
 mod packets;
+mod tov2_algorithms;
+mod variety;
 
 fn jobs() -> Vec<Job> {
-    vec![ipsec_esp::job()]
+    let ipsec = [ipsec_esp::job(), ipsec_ah::job(), ipsec_ah_esp::job()];
+    let [algorithms_v4, algorithms_v6] = tov2_algorithms::jobs();
+    ipsec
+        .into_iter()
+        .chain([algorithms_v4, algorithms_v6])
+        .collect()
 }
 
 fn main() -> ExitCode {

@@ -5,23 +5,25 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use ndis_sim::ndis::{AdapterConfig, SendNbl};
-use ndis_sys::{
-    NDIS_PACKET_TYPE_DIRECTED, NDIS_PACKET_TYPE_PROMISCUOUS, TcpIpChecksumNetBufferListInfo,
-};
+use ndis_sys::{NDIS_PACKET_TYPE_PROMISCUOUS, NDIS_STATUS_SUCCESS, TcpIpChecksumNetBufferListInfo};
 use tcpip::{
     checksum::leave_to_the_miniport,
     lab::{HARDWARE_ID, Lab, LabOptions, PATIENCE, Port, net_buffer_list},
     large_send::{self, LargePacket},
     offload::{Handle, Way},
     outbound::{Outgoing, Sender},
-    recorder::Recorder,
+    recorder::{Completed, Recorder},
     sas::Sa,
     split::Split,
-    verify::{check_completion, check_indicated, check_received, check_wire},
+    verify::{check_indicated, check_received, check_wire},
 };
 
 /// Packets per call, fewer than a receiver has buffers.
 const BURST: usize = 32;
+/// Enough for the segments of any large send.
+const RECEIVE_BUFFERS: &str = "2048";
+/// Bytes per MDL of a large send's payload.
+const MDL: usize = 1460;
 
 /// An adapter with a transport on top.
 pub struct End {
@@ -30,21 +32,37 @@ pub struct End {
     side: Arc<Recorder>,
 }
 
-/// A sends, B receives, the tap listens.
+/// Two hosts, and a tap that sees what is between them. All take all frames: made-up packets are not
+/// addressed to an adapter.
 pub struct Link {
     /// The machine and the driver.
     pub lab: Lab,
-    /// The sender.
+    /// One host.
     pub a: End,
-    /// The receiver. It takes all frames: those of captures and made-up packets are not addressed to it.
+    /// The other one.
     pub b: End,
     tap: End,
 }
 
-/// SAs that both ends have.
+/// Which way packets go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Course {
+    /// From A to B.
+    Forth,
+    /// From B to A.
+    Back,
+}
+
+impl Course {
+    /// Both.
+    pub const BOTH: [Self; 2] = [Self::Forth, Self::Back];
+}
+
+/// SAs that both ends have, for packets of one course.
 pub struct Offloaded {
     /// The SAs.
     pub sas: Vec<Sa>,
+    course: Course,
     outbound: Vec<Handle>,
     inbound: Vec<Handle>,
 }
@@ -59,16 +77,13 @@ pub enum Checksums {
 }
 
 impl End {
-    fn start(lab: &Lab, filter: u32, tag: bool) -> Self {
+    fn start(lab: &Lab) -> Self {
         let side = Recorder::on(lab.machine());
-        let mut config = AdapterConfig::new(HARDWARE_ID);
-        if !tag {
-            config = config.keyword("*PriorityVLANTag", "0");
-        }
+        let config = AdapterConfig::new(HARDWARE_ID).keyword("*ReceiveBuffers", RECEIVE_BUFFERS);
         let port = lab
             .port_with(config, side.clone())
             .unwrap_or_else(|error| panic!("{error:#}"));
-        port.set_packet_filter(filter)
+        port.set_packet_filter(NDIS_PACKET_TYPE_PROMISCUOUS)
             .and_then(|()| port.activate_offload())
             .unwrap_or_else(|error| panic!("{error:#}"));
         Self { port, side }
@@ -83,28 +98,33 @@ impl Link {
     #[must_use]
     pub fn start(options: &LabOptions) -> Self {
         let lab = Lab::start(options).unwrap_or_else(|error| panic!("{error:#}"));
-        let a = End::start(&lab, NDIS_PACKET_TYPE_DIRECTED, true);
-        let b = End::start(&lab, NDIS_PACKET_TYPE_PROMISCUOUS, true);
-        // Tags stay in the frames that the tap sees.
-        let tap = End::start(&lab, NDIS_PACKET_TYPE_PROMISCUOUS, false);
+        let [a, b, tap] = [(); 3].map(|()| End::start(&lab));
         Self { lab, a, b, tap }
     }
 
-    /// Offloads SAs: outbound at A, inbound at B.
+    /// Who sends packets of this course, and who receives them.
+    #[must_use]
+    pub fn ends(&self, course: Course) -> (&End, &End) {
+        match course {
+            Course::Forth => (&self.a, &self.b),
+            Course::Back => (&self.b, &self.a),
+        }
+    }
+
+    /// Offloads SAs: outbound at the sender, inbound at the receiver.
     ///
     /// # Panics
     /// If the driver refuses one.
     #[must_use]
-    pub fn offload(&self, sas: Vec<Sa>) -> Offloaded {
-        let [outbound, inbound] =
-            [(&self.a, Way::Outbound), (&self.b, Way::Inbound)].map(|(end, way)| {
-                match end.port.offload(&sas, way) {
-                    Ok(handles) => handles,
-                    Err(error) => panic!("{error:#}"),
-                }
-            });
+    pub fn offload(&self, course: Course, sas: Vec<Sa>) -> Offloaded {
+        let (from, to) = self.ends(course);
+        let [outbound, inbound] = [(from, Way::Outbound), (to, Way::Inbound)].map(|(end, way)| {
+            let handles = end.port.offload(&sas, way);
+            handles.unwrap_or_else(|error| panic!("{error:#}"))
+        });
         Offloaded {
             sas,
+            course,
             outbound,
             inbound,
         }
@@ -115,9 +135,10 @@ impl Link {
     /// # Panics
     /// If the driver refuses.
     pub fn withdraw(&self, offloaded: Offloaded) {
-        let at_a = self.a.port.delete_sas(&offloaded.outbound);
-        let at_b = at_a.and_then(|()| self.b.port.delete_sas(&offloaded.inbound));
-        at_b.unwrap_or_else(|error| panic!("{error:#}"));
+        let (from, to) = self.ends(offloaded.course);
+        let deleted = from.port.delete_sas(&offloaded.outbound);
+        let deleted = deleted.and_then(|()| to.port.delete_sas(&offloaded.inbound));
+        deleted.unwrap_or_else(|error| panic!("{error:#}"));
     }
 
     /// A sender of packets under these SAs. Without any, they go in the clear.
@@ -126,7 +147,8 @@ impl Link {
     /// If the adapter reports no offload.
     #[must_use]
     pub fn sender<'a>(&self, offloaded: &'a Offloaded) -> Sender<'a> {
-        let offers = self.a.port.offers();
+        let (from, _) = self.ends(offloaded.course);
+        let offers = from.port.offers();
         let offers = offers.unwrap_or_else(|error| panic!("{error:#}"));
         Sender::new(&offloaded.sas, offers)
     }
@@ -135,7 +157,7 @@ impl Link {
     /// were protected.
     ///
     /// # Panics
-    /// If one is not on the wire and at B what it must be.
+    /// If one is not on the wire and at the receiver what it must be.
     pub fn exchange(
         &self,
         sender: &mut Sender<'_>,
@@ -156,7 +178,7 @@ impl Link {
                 outgoing.push(packet);
                 lists.push(list);
             }
-            self.send(lists, outgoing.len());
+            self.send(lists, offloaded.course);
             self.judge(&outgoing, offloaded);
         }
         protected
@@ -166,7 +188,7 @@ impl Link {
     /// there were.
     ///
     /// # Panics
-    /// If one is not on the wire and at B what it must be.
+    /// If one is not on the wire and at the receiver what it must be.
     pub fn exchange_large(
         &self,
         sender: &mut Sender<'_>,
@@ -176,40 +198,35 @@ impl Link {
         let outgoing = sender
             .prepare_large(1, packet)
             .unwrap_or_else(|error| panic!("{error:#}"));
-        let list = large_send::net_buffer_list(&outgoing, &offloaded.outbound, 1460);
+        let list = large_send::net_buffer_list(&outgoing, &offloaded.outbound, MDL);
         let list = list.unwrap_or_else(|error| panic!("{error:#}"));
-        self.send_large(list, &outgoing.segments[0]);
+        self.send(vec![list], offloaded.course);
         self.judge(&outgoing.segments, offloaded);
         outgoing.segments.len()
     }
 
-    fn send(&self, lists: Vec<SendNbl>, count: usize) {
-        if let Err(error) = self.a.port.send(lists) {
+    /// Sends lists in one chain. Each must be completed once, with success.
+    fn send(&self, lists: Vec<SendNbl>, course: Course) {
+        let count = lists.len();
+        let (from, _) = self.ends(course);
+        if let Err(error) = from.port.send(lists) {
             panic!("{error:#}");
         }
-        let completed = self.a.side.take_completed(count, PATIENCE);
-        for number in 1..=count {
-            let packet = completed
-                .iter()
-                .filter(|completed| completed.cookie == number as u64);
-            let statuses: Vec<_> = packet.map(|completed| completed.status).collect();
-            assert_eq!(statuses, [0], "packet {number}: the statuses of its send");
-        }
+        let mut completed = from.side.take_completed(count, PATIENCE);
+        completed.sort_by_key(|completed| completed.cookie);
+        let expected = (1..=count as u64).map(|cookie| Completed {
+            cookie,
+            status: NDIS_STATUS_SUCCESS,
+        });
+        assert_eq!(completed, expected.collect::<Vec<_>>(), "completed sends");
     }
 
-    fn send_large(&self, list: SendNbl, first: &Outgoing) {
-        if let Err(error) = self.a.port.send(vec![list]) {
-            panic!("{error:#}");
-        }
-        let completed = self.a.side.take_completed(1, PATIENCE);
-        check_completion(first, &completed).unwrap_or_else(|error| panic!("{error:#}"));
-    }
-
-    /// What was sent must be on the wire and come up at B, in order: each packet byte for byte what
+    /// What was sent must be on the wire and come up at the receiver, in order: each packet byte for byte what
     /// software makes of it, with the right stamps.
     fn judge(&self, outgoing: &[Outgoing], offloaded: &Offloaded) {
         let on_wire = self.tap.side.take_received(outgoing.len(), PATIENCE);
-        let came_up = self.b.side.take_received(outgoing.len(), PATIENCE);
+        let (_, to) = self.ends(offloaded.course);
+        let came_up = to.side.take_received(outgoing.len(), PATIENCE);
         assert_eq!(on_wire.len(), outgoing.len(), "frames on the wire");
         assert_eq!(came_up.len(), outgoing.len(), "frames that came up");
         for (index, outgoing) in outgoing.iter().enumerate() {
@@ -219,7 +236,7 @@ impl Link {
                 .and_then(|()| check_indicated(outgoing, &wire.frame, seen, sas))
                 .and_then(|()| check_received(outgoing, seen, sas, &outgoing.plain));
             if let Err(error) = judged {
-                panic!("packet {}: {error:#}", index + 1);
+                panic!("packet {}: {error:#}", outgoing.number);
             }
         }
     }
