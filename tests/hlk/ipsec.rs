@@ -1,5 +1,7 @@
 //! What the IPsec jobs share: SAs of one kind between two hosts, and the packets that go through them.
 
+use std::mem;
+
 use ipsecov2_tests::{
     hlk::Figures,
     lab_options,
@@ -8,13 +10,18 @@ use ipsecov2_tests::{
 use tcpip::{
     algorithm::{Authentication, Encryption, Suite},
     lab::NdisVersion,
+    large_send::LsoVersion,
+    outbound::Sender,
     plan::{Plan, PlanMode, Protocol, Shape, Version},
     policy::{Keys, Offers},
-    sas::Sa,
+    sas::{Mode, Sa, Selector},
     split::Split,
 };
 
 use crate::packets::{Hosts, Payload};
+
+/// Less than 64 KiB by all headers that there may be.
+const LSO_V1_MOST: usize = 65_000;
 
 /// Both modes, and what the HLK calls them.
 pub const MODES: [(PlanMode, &str); 2] = [
@@ -84,21 +91,25 @@ pub fn sas(plan: &Plan, hosts: Hosts) -> Vec<Sa> {
     let frame = hosts.frame(Payload::Udp, 0, 0);
     let file = Plan { keys, ..*plan }.make([frame.as_slice()].into_iter(), &Offers::EVERYTHING);
     let mut sas = file.unwrap_or_else(|error| panic!("{error:#}")).sas;
-    if hosts.course == Course::Back {
-        // Tunnels have the same gateways, whoever sends.
-        for sa in sas.iter_mut().filter(|sa| sa.selector.is_some()) {
-            std::mem::swap(&mut sa.source, &mut sa.destination);
+    let (source, destination) = hosts.addresses();
+    for sa in sas.iter_mut().filter(|sa| sa.mode == Mode::Tunnel) {
+        // Only these hosts' packets go into the tunnel, if it is not for packets of other SAs.
+        sa.selector = sa.selector.map(|_| Selector {
+            source: source.into(),
+            destination: destination.into(),
+        });
+        // A plan has the same gateways, whoever sends.
+        if hosts.course == Course::Back {
+            mem::swap(&mut sa.source, &mut sa.destination);
         }
     }
     sas
 }
 
-/// Two hosts that have an SA for each course.
+/// Two hosts that have SAs for both courses.
 pub struct Talk {
-    /// The machine.
-    pub link: Link,
-    /// The hosts that send, and their SAs.
-    pub courses: Vec<(Hosts, Offloaded)>,
+    link: Link,
+    courses: [(Hosts, Offloaded); 2],
     overhead: usize,
 }
 
@@ -119,29 +130,22 @@ impl Talk {
         });
         Self {
             link,
-            courses: courses.into(),
+            courses,
             overhead: plan.max_overhead().expect("a plan"),
         }
     }
 
-    /// Sends packets of these payloads and of all sizes both ways, in memory in three ways.
-    ///
-    /// # Panics
-    /// If one is not sealed and opened as software does it.
-    pub fn simple_sends(&self, payloads: &[Payload], figures: &mut Figures) {
-        let mut packets = 0;
+    /// Lets each host speak.
+    pub fn each(&self, mut speak: impl FnMut(&mut Speaker<'_>)) {
         for (hosts, offloaded) in &self.courses {
-            let frames = hosts.frames(payloads, self.overhead);
-            let mut sender = self.link.sender(offloaded);
-            for split in [Split::Headers, Split::Whole, Split::Random(1)] {
-                let exchange =
-                    self.link
-                        .exchange(&mut sender, offloaded, &frames, split, Checksums::Done);
-                assert_eq!(exchange, frames.len(), "a packet went in the clear");
-                packets += exchange;
-            }
+            speak(&mut Speaker {
+                link: &self.link,
+                hosts: *hosts,
+                offloaded,
+                sender: self.link.sender(offloaded),
+                overhead: self.overhead,
+            });
         }
-        figures.note("packets", packets);
     }
 
     /// Takes the SAs down, and ends.
@@ -156,5 +160,79 @@ impl Talk {
             self.link.withdraw(offloaded);
         }
         self.link.finish();
+    }
+}
+
+/// A host that sends.
+pub struct Speaker<'a> {
+    link: &'a Link,
+    offloaded: &'a Offloaded,
+    sender: Sender<'a>,
+    /// It and the other one.
+    pub hosts: Hosts,
+    /// Bytes that IPsec adds to a packet.
+    pub overhead: usize,
+}
+
+impl Speaker<'_> {
+    /// Sends frames, each of which an SA must take: how many.
+    ///
+    /// # Panics
+    /// If one is not sealed and opened as software does it.
+    pub fn send(&mut self, frames: &[Vec<u8>], split: Split, checksums: Checksums) -> usize {
+        let sent = self
+            .link
+            .exchange(&mut self.sender, self.offloaded, frames, split, checksums);
+        assert_eq!(sent, frames.len(), "a packet went in the clear");
+        sent
+    }
+
+    /// Sends packets of these payloads and of all sizes, in memory in three ways: how many.
+    ///
+    /// # Panics
+    /// As [`Speaker::send`].
+    pub fn simple_sends(&mut self, payloads: &[Payload]) -> usize {
+        let frames = self.hosts.frames(payloads, self.overhead);
+        let splits = [Split::Headers, Split::Whole, Split::Random(1)];
+        let sent = splits.map(|split| self.send(&frames, split, Checksums::Done));
+        sent.into_iter().sum()
+    }
+
+    /// Sends TCP and UDP packets of all sizes, whose checksums are left to the miniport: how many.
+    ///
+    /// # Panics
+    /// As [`Speaker::send`], and if the receiver does not look at a checksum.
+    pub fn with_checksum_offload(&mut self) -> usize {
+        let payloads = [Payload::Tcp, Payload::Udp];
+        let frames = self.hosts.frames(&payloads, self.overhead);
+        let splits = [Split::Headers, Split::Random(2)];
+        let sent = splits.map(|split| self.send(&frames, split, Checksums::Left));
+        sent.into_iter().sum()
+    }
+
+    /// Sends a large TCP packet in each version that there is: in how many segments. `beside` the SAs: that
+    /// of two other hosts, which have none.
+    ///
+    /// # Panics
+    /// If a segment is not as it must be.
+    pub fn large_sends(&mut self, len: usize, beside: bool) -> usize {
+        let hosts = Hosts {
+            number: self.hosts.number + u16::from(beside),
+            ..self.hosts
+        };
+        let mss = hosts.mss(if beside { 0 } else { self.overhead });
+        let mut segments = 0;
+        for &version in hosts.lso() {
+            // The length field of the IP header has the whole packet in version 1.
+            let len = match version {
+                LsoVersion::V1 => len.min(LSO_V1_MOST),
+                LsoVersion::V2 => len,
+            };
+            let large = hosts.large(len, mss, version);
+            segments += self
+                .link
+                .exchange_large(&mut self.sender, self.offloaded, &large);
+        }
+        segments
     }
 }

@@ -32,7 +32,9 @@ pub fn job() -> Job {
                     ),
                     move |figures| {
                         let talk = Talk::start(&esp(mode, suite), version, ndis);
-                        talk.simple_sends(&Payload::ALL, figures);
+                        let mut packets = 0;
+                        talk.each(|host| packets += host.simple_sends(&Payload::ALL));
+                        figures.note("packets", packets);
                         talk.finish(figures);
                     },
                 ));

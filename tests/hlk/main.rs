@@ -11,18 +11,23 @@ use ipsecov2_tests::hlk::{Catalogue, Job, run};
 mod ipsec;
 mod ipsec_ah;
 mod ipsec_ah_esp;
+mod ipsec_coexistence;
 mod ipsec_esp;
 mod packets;
 mod tov2_algorithms;
+mod tov2_data;
 mod variety;
 
 fn jobs() -> Vec<Job> {
-    let ipsec = [ipsec_esp::job(), ipsec_ah::job(), ipsec_ah_esp::job()];
-    let [algorithms_v4, algorithms_v6] = tov2_algorithms::jobs();
-    ipsec
-        .into_iter()
-        .chain([algorithms_v4, algorithms_v6])
-        .collect()
+    let mut jobs = vec![
+        ipsec_esp::job(),
+        ipsec_ah::job(),
+        ipsec_ah_esp::job(),
+        ipsec_coexistence::job(),
+    ];
+    jobs.extend(tov2_algorithms::jobs());
+    jobs.extend(tov2_data::jobs());
+    jobs
 }
 
 fn main() -> ExitCode {

@@ -129,6 +129,14 @@ impl Hosts {
         self.most(Payload::Tcp, overhead) - OPTIONS.len()
     }
 
+    /// The versions of large send offload that there are for packets of this IP version.
+    pub fn lso(self) -> &'static [LsoVersion] {
+        match self.version {
+            Version::V4 => &[LsoVersion::V1, LsoVersion::V2],
+            Version::V6 => &[LsoVersion::V2],
+        }
+    }
+
     /// A large TCP packet, which the driver has to cut.
     pub fn large(self, len: usize, mss: usize, version: LsoVersion) -> LargePacket {
         let (source, destination) = self.addresses();

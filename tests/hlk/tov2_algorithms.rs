@@ -108,7 +108,9 @@ fn case(name: String, plan: Plan, version: Version, payload: Payload, ndis: Ndis
     );
     Case::new(name, checks, move |figures: &mut Figures| {
         let talk = Talk::start(&plan, version, ndis);
-        talk.simple_sends(&[payload], figures);
+        let mut packets = 0;
+        talk.each(|host| packets += host.simple_sends(&[payload]));
+        figures.note("packets", packets);
         talk.finish(figures);
     })
 }

@@ -1,18 +1,22 @@
 //! Two hosts with SAs between them, and a tap: packets go down as TCP/IP hands them down, and each is judged
 //! on the wire and where it comes up, against software that shares nothing with the driver.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use ndis_sim::ndis::{AdapterConfig, SendNbl};
 use ndis_sys::{NDIS_PACKET_TYPE_PROMISCUOUS, NDIS_STATUS_SUCCESS, TcpIpChecksumNetBufferListInfo};
 use tcpip::{
     checksum::leave_to_the_miniport,
+    iv::IvWatch,
     lab::{HARDWARE_ID, Lab, LabOptions, PATIENCE, Port, net_buffer_list},
     large_send::{self, LargePacket},
     offload::{Handle, Way},
     outbound::{Outgoing, Sender},
-    recorder::{Completed, Recorder},
+    recorder::{Completed, Indicated, Recorder},
     sas::Sa,
     split::Split,
     verify::{check_indicated, check_received, check_wire},
@@ -42,6 +46,7 @@ pub struct Link {
     /// The other one.
     pub b: End,
     tap: End,
+    ivs: Mutex<IvWatch>,
 }
 
 /// Which way packets go.
@@ -72,7 +77,8 @@ pub struct Offloaded {
 pub enum Checksums {
     /// With all checksums.
     Done,
-    /// Those that the transport may leave to the miniport are left to it.
+    /// Those that the transport may leave to the miniport are left to it, and the receiver has to have
+    /// looked at them. For TCP and UDP.
     Left,
 }
 
@@ -99,7 +105,13 @@ impl Link {
     pub fn start(options: &LabOptions) -> Self {
         let lab = Lab::start(options).unwrap_or_else(|error| panic!("{error:#}"));
         let [a, b, tap] = [(); 3].map(|()| End::start(&lab));
-        Self { lab, a, b, tap }
+        Self {
+            lab,
+            a,
+            b,
+            tap,
+            ivs: Mutex::default(),
+        }
     }
 
     /// Who sends packets of this course, and who receives them.
@@ -179,7 +191,10 @@ impl Link {
                 lists.push(list);
             }
             self.send(lists, offloaded.course);
-            self.judge(&outgoing, offloaded);
+            let came_up = self.judge(&outgoing, offloaded);
+            if checksums == Checksums::Left {
+                assert_looked_at(&outgoing, &came_up);
+            }
         }
         protected
     }
@@ -201,7 +216,10 @@ impl Link {
         let list = large_send::net_buffer_list(&outgoing, &offloaded.outbound, MDL);
         let list = list.unwrap_or_else(|error| panic!("{error:#}"));
         self.send(vec![list], offloaded.course);
-        self.judge(&outgoing.segments, offloaded);
+        assert_looked_at(
+            &outgoing.segments,
+            &self.judge(&outgoing.segments, offloaded),
+        );
         outgoing.segments.len()
     }
 
@@ -222,16 +240,18 @@ impl Link {
     }
 
     /// What was sent must be on the wire and come up at the receiver, in order: each packet byte for byte what
-    /// software makes of it, with the right stamps.
-    fn judge(&self, outgoing: &[Outgoing], offloaded: &Offloaded) {
+    /// software makes of it, with the right stamps, and under an IV of its own. Returns what came up.
+    fn judge(&self, outgoing: &[Outgoing], offloaded: &Offloaded) -> Vec<Indicated> {
         let on_wire = self.tap.side.take_received(outgoing.len(), PATIENCE);
         let (_, to) = self.ends(offloaded.course);
         let came_up = to.side.take_received(outgoing.len(), PATIENCE);
         assert_eq!(on_wire.len(), outgoing.len(), "frames on the wire");
         assert_eq!(came_up.len(), outgoing.len(), "frames that came up");
+        let mut ivs = self.ivs.lock().unwrap_or_else(PoisonError::into_inner);
         for (index, outgoing) in outgoing.iter().enumerate() {
             let (wire, seen, sas) = (&on_wire[index], &came_up[index], &offloaded.sas);
             let judged = check_wire(outgoing, wire, sas)
+                .and_then(|()| ivs.note(&wire.frame, sas))
                 .context("on the wire")
                 .and_then(|()| check_indicated(outgoing, &wire.frame, seen, sas))
                 .and_then(|()| check_received(outgoing, seen, sas, &outgoing.plain));
@@ -239,6 +259,7 @@ impl Link {
                 panic!("packet {}: {error:#}", outgoing.number);
             }
         }
+        came_up
     }
 
     /// Ends everything; no frame that nobody asked for, nothing left, nothing found.
@@ -246,7 +267,7 @@ impl Link {
     /// # Panics
     /// If that is not so.
     pub fn finish(self) {
-        let Self { lab, a, b, tap } = self;
+        let Self { lab, a, b, tap, .. } = self;
         let settled = lab.machine().settle();
         settled.unwrap_or_else(|check| panic!("{check}"));
         for end in [&a, &b, &tap] {
@@ -257,7 +278,28 @@ impl Link {
     }
 }
 
+/// The receiver says something of each packet's TCP or UDP checksum.
+fn assert_looked_at(packets: &[Outgoing], came_up: &[Indicated]) {
+    for (packet, seen) in packets.iter().zip(came_up) {
+        assert!(
+            seen.checksums.tcp.is_some() || seen.checksums.udp.is_some(),
+            "packet {}: nothing is said of its checksum",
+            packet.number
+        );
+    }
+}
+
 impl Offloaded {
+    /// Sequence numbers of the next sender start behind so many packets.
+    pub fn skip(&mut self, packets: usize) {
+        for sa in &mut self.sas {
+            let esp = sa.esp.iter_mut().map(|esp| &mut esp.sequence);
+            let ah = sa.ah.iter_mut().map(|ah| &mut ah.sequence);
+            esp.chain(ah)
+                .for_each(|sequence| *sequence += packets as u32);
+        }
+    }
+
     /// A packet for the driver, and the list that carries it.
     fn list(
         &self,
