@@ -2,104 +2,19 @@
 //! transport's own words: what must be on the wire is made by cutting, summing and sealing in
 //! software, and what comes up must be the packets, with true checksum bits.
 
-use std::sync::Arc;
-
-use ipsecov2_tests::lab_options;
-use ndis_sys::{
-    NDIS_PACKET_TYPE_DIRECTED, NDIS_PACKET_TYPE_PROMISCUOUS, TcpIpChecksumNetBufferListInfo,
+use ipsecov2_tests::{
+    lab_options,
+    link::{Checksums, Course, Link},
 };
 use tcpip::{
     algorithm::Authentication,
-    checksum::leave_to_the_miniport,
-    lab::{Lab, NdisVersion, PATIENCE, Port, net_buffer_list},
-    large_send::{self, LargePacket, LsoVersion, tcp_head},
-    offload::{Handle, Way},
-    outbound::{Outgoing, Sender},
+    lab::NdisVersion,
+    large_send::{LargePacket, LsoVersion, tcp_head},
     plan::{Plan, PlanMode, Protocol, Shape, UdpPlace, Version},
     policy::{Keys, Offers},
-    recorder::Recorder,
-    sas::Sa,
     split::Split,
     synthetic,
-    verify::{check_completion, check_indicated, check_received, check_wire},
 };
-
-struct Wire {
-    lab: Lab,
-    a: Port,
-    b: Port,
-    tap: Port,
-    a_side: Arc<Recorder>,
-    b_side: Arc<Recorder>,
-    tap_side: Arc<Recorder>,
-    sas: Vec<Sa>,
-    outbound: Vec<Handle>,
-    inbound: Vec<Handle>,
-}
-
-impl Wire {
-    fn start(version: NdisVersion, sas: Vec<Sa>) -> Self {
-        let lab = Lab::start(&lab_options(version)).unwrap();
-        let [a_side, b_side, tap_side] = [(); 3].map(|()| Recorder::on(lab.machine()));
-        let a = lab.port(1514, a_side.clone()).unwrap();
-        let b = lab.port(1514, b_side.clone()).unwrap();
-        let tap = lab.port(1514, tap_side.clone()).unwrap();
-        a.set_packet_filter(NDIS_PACKET_TYPE_DIRECTED).unwrap();
-        for port in [&b, &tap] {
-            port.set_packet_filter(NDIS_PACKET_TYPE_PROMISCUOUS)
-                .unwrap();
-        }
-        for port in [&a, &b, &tap] {
-            port.activate_offload().unwrap();
-        }
-        let outbound = a.offload(&sas, Way::Outbound).unwrap();
-        let inbound = b.offload(&sas, Way::Inbound).unwrap();
-        Self {
-            lab,
-            a,
-            b,
-            tap,
-            a_side,
-            b_side,
-            tap_side,
-            sas,
-            outbound,
-            inbound,
-        }
-    }
-
-    /// The packets of one send, on the wire and at B: `expected`, in their order.
-    fn judge(&self, expected: &[Outgoing], about: &str) {
-        let completed = self.a_side.take_completed(1, PATIENCE);
-        check_completion(&expected[0], &completed)
-            .unwrap_or_else(|error| panic!("{about}: {error:#}"));
-        let on_wire = self.tap_side.take_received(expected.len(), PATIENCE);
-        let came_up = self.b_side.take_received(expected.len(), PATIENCE);
-        assert_eq!(
-            (on_wire.len(), came_up.len()),
-            (expected.len(), expected.len())
-        );
-        for (index, outgoing) in expected.iter().enumerate() {
-            let (wire, seen) = (&on_wire[index], &came_up[index]);
-            let judged = check_wire(outgoing, wire, &self.sas)
-                .and_then(|()| check_indicated(outgoing, &wire.frame, seen, &self.sas))
-                .and_then(|()| check_received(outgoing, seen, &self.sas, &outgoing.plain));
-            if let Err(error) = judged {
-                panic!("{about}, packet {}: {error:#}", index + 1);
-            }
-            // The adapter must have looked: the transport leaves this to it.
-            let stamp = seen.checksums;
-            assert!(stamp.tcp.is_some() || stamp.udp.is_some(), "{about}");
-        }
-    }
-
-    fn finish(self) {
-        self.a.delete_sas(&self.outbound).unwrap();
-        self.b.delete_sas(&self.inbound).unwrap();
-        drop((self.a, self.b, self.tap));
-        self.lab.finish().unwrap();
-    }
-}
 
 fn plan(shape: Shape, suite: &str, esn: bool) -> Plan {
     Plan {
@@ -174,20 +89,19 @@ fn large_sends_are_cut_and_each_segment_is_protected() {
             let sas = kind.map_or(Vec::new(), |plan| {
                 plan.make(frames, &Offers::EVERYTHING).unwrap().sas
             });
-            let wire = Wire::start(NdisVersion::ALL[number % 3], sas);
-            let sas = wire.sas.clone();
-            let mut sender = Sender::new(&sas, wire.a.offers().unwrap());
+            let link = Link::start(&lab_options(NdisVersion::ALL[number % 3]));
+            let offloaded = link.offload(Course::Forth, sas);
+            let mut sender = link.sender(&offloaded);
             for (len, mss, discard) in sizes {
                 let has_esp = kind.is_some_and(|plan| plan.shape.protocol != Protocol::Ah);
                 let discard = if has_esp { discard } else { 0 };
+                println!("{kind:?}, IPv6 {six}, {version:?}, {len} bytes, MSS {mss}");
                 let packet = large(six, len, mss, version, discard);
-                let outgoing = sender.prepare_large(1, &packet).unwrap();
-                let list = large_send::net_buffer_list(&outgoing, &wire.outbound, 1460).unwrap();
-                wire.a.send(vec![list]).unwrap();
-                let about = format!("{kind:?}, IPv6 {six}, {version:?}, {len} bytes, MSS {mss}");
-                wire.judge(&outgoing.segments, &about);
+                let segments = link.exchange_large(&mut sender, &offloaded, &packet);
+                assert_eq!(segments, len.div_ceil(mss));
             }
-            wire.finish();
+            link.withdraw(offloaded);
+            link.finish();
         }
     }
 }
@@ -213,19 +127,14 @@ fn checksums_are_filled_in_before_the_packet_is_sealed() {
         let sas = kind.map_or(Vec::new(), |plan| {
             plan.make(plain, &Offers::EVERYTHING).unwrap().sas
         });
-        let wire = Wire::start(NdisVersion::ALL[number % 3], sas);
-        let sas = wire.sas.clone();
-        let mut sender = Sender::new(&sas, wire.a.offers().unwrap());
-        for (index, frame) in frames.iter().enumerate() {
-            let outgoing = sender.prepare(index + 1, frame).unwrap();
-            let protection = outgoing.protection.as_ref().ok();
-            let mut down = outgoing.clone();
-            let word = leave_to_the_miniport(&mut down.frame, &outgoing.plain, protection);
-            let list = net_buffer_list(&down, &wire.outbound, Split::Random(2)).unwrap();
-            let list = list.info(TcpIpChecksumNetBufferListInfo as usize, word.unwrap());
-            wire.a.send(vec![list]).unwrap();
-            wire.judge(&[outgoing], &format!("{kind:?}, packet {}", index + 1));
-        }
-        wire.finish();
+        println!("{kind:?}");
+        let link = Link::start(&lab_options(NdisVersion::ALL[number % 3]));
+        let offloaded = link.offload(Course::Forth, sas);
+        let mut sender = link.sender(&offloaded);
+        let (split, checksums) = (Split::Random(2), Checksums::Left);
+        let protected = link.exchange(&mut sender, &offloaded, &frames, split, checksums);
+        assert_eq!(protected, if kind.is_some() { frames.len() } else { 0 });
+        link.withdraw(offloaded);
+        link.finish();
     }
 }
