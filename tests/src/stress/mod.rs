@@ -2,7 +2,17 @@
 //! processors, offload and delete SAs by direct requests on others, and an administrator who pauses,
 //! resets, puts to sleep, reconfigures and removes adapters meanwhile. All of it is chosen by a seed, which
 //! also perturbs the order of events in the simulator. In the end the books must balance.
+//!
+//! | module | concern |
+//! |---|---|
+//! | `plan` | what the seed decides before anything runs |
+//! | `station` | an adapter's place on the wire, and its transport's requests |
+//! | `workers`, `associate`, `administer` | who acts: transports that send and return, those that offload, administrators |
+//! | `audit` | the books in the end |
+//! | `figures` | what happened, counted |
 
+mod administer;
+mod associate;
 mod audit;
 mod figures;
 mod plan;
@@ -106,14 +116,14 @@ pub fn run(seed: u64) -> Figures {
                 senders.push(scope.spawn(|| workers::send(&world, station, random)));
             }
             let random = fork();
-            scope.spawn(|| workers::associate(&world, station, random));
+            scope.spawn(|| associate::associate(&world, station, random));
         }
         let random = fork();
         scope.spawn(|| workers::give_back(&world, random));
         let administrators: Vec<_> = (0..world.plan.administrators)
             .map(|_| {
                 let random = fork();
-                scope.spawn(|| workers::administer(&world, random))
+                scope.spawn(|| administer::administer(&world, random))
             })
             .collect();
         let ended = senders.into_iter().chain(administrators);
