@@ -3,6 +3,7 @@
 mod build;
 mod fsutil;
 mod fuzz;
+mod hlk;
 mod lab;
 mod paths;
 mod progress;
@@ -44,6 +45,8 @@ enum Task {
     Throughput(LabArgs),
     /// Run the fuzz targets of tests/fuzz with libFuzzer; nightly is not needed.
     Fuzz(fuzz::FuzzArgs),
+    /// Run the jobs of the Windows Hardware Lab Kit that apply to the driver, and say where the report is.
+    Hlk(HlkArgs),
     /// Set up the peers (tshark, scapy) and run all tests.
     Test(TestArgs),
 }
@@ -61,6 +64,12 @@ struct TestArgs {
     /// What to hand to `cargo test` (a package, a filter); without it everything runs, lints included.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     filter: Vec<String>,
+}
+
+#[derive(Args)]
+struct HlkArgs {
+    /// Part of the name of a job or a case, as in "IPSecESP"; without it all jobs run.
+    job: Option<String>,
 }
 
 #[derive(Args)]
@@ -128,6 +137,7 @@ fn run(cli: Cli) -> Result<()> {
         Task::Receive(args) => lab::run(&ui, "receive", &args.arguments),
         Task::Throughput(args) => lab::run(&ui, "throughput", &args.arguments),
         Task::Fuzz(args) => fuzz::run(&ui, &args),
+        Task::Hlk(args) => hlk::run(&ui, args.job.as_deref()),
         Task::Test(args) => test::run(&ui, &args.filter),
     }
 }

@@ -55,6 +55,11 @@ pub fn traffic() -> PathBuf {
     root().join("tests").join("data").join("traffic.pcap")
 }
 
+/// The report of the HLK's jobs, which the suite itself writes: `report.txt` and `report.xml`.
+pub fn hlk_report() -> PathBuf {
+    target().join("hlk")
+}
+
 /// The cargo that runs this command.
 pub fn cargo() -> PathBuf {
     env::var_os("CARGO").map_or_else(|| "cargo".into(), PathBuf::from)

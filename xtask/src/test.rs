@@ -117,14 +117,18 @@ fn interleavings() -> Result<()> {
     stream(&mut test)
 }
 
-fn cargo() -> Command {
+/// cargo, in the repository.
+pub fn cargo() -> Command {
     let mut command = Command::new(paths::cargo());
     command.current_dir(paths::root());
     command
 }
 
 /// Runs a command whose output is the result: straight to the terminal.
-fn stream(command: &mut Command) -> Result<()> {
+///
+/// # Errors
+/// When it does not start or fails.
+pub fn stream(command: &mut Command) -> Result<()> {
     let status = command.status().context("cannot start cargo")?;
     if !status.success() {
         bail!("tests failed ({status})");

@@ -101,3 +101,115 @@ impl JobResult<'_> {
         self.cases.iter().map(|case| case.outcome.time).sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use quick_junit::Report;
+
+    use super::*;
+    use crate::hlk::{Case, Figures, junit, outcomes::Outcomes, text};
+
+    fn jobs() -> Vec<Job> {
+        let passes = Case::new("case 1", "packets arrive", |figures: &mut Figures| {
+            figures.note("packets", 3);
+        });
+        let fails = Case::new("case 2", "no packet is lost", |_: &mut Figures| {
+            panic!("2 < 3 & \"more\"");
+        });
+        let other = Case::new("case 3", "", |_: &mut Figures| {});
+        vec![
+            Job {
+                name: "Job A",
+                requirement: "Requirement A",
+                checks: "traffic",
+                cases: vec![passes, fails, other],
+            },
+            Job {
+                name: "Job B",
+                requirement: "Requirement B",
+                checks: "nothing",
+                cases: vec![Case::new("case 1", "", |_: &mut Figures| {})],
+            },
+        ]
+    }
+
+    /// Runs the first two cases of the first job, and shows the reports.
+    fn reports() -> (String, String, String) {
+        let catalogue = r#"[{"name": "Job A"}, {"name": "Job C", "not_applicable": "no C"}]"#;
+        let catalogue = Catalogue::parse(catalogue).expect("a list");
+        let jobs = jobs();
+        let titles: Vec<_> = jobs.iter().map(Titles::of).collect();
+        let outcomes = Outcomes::default();
+        let cases = jobs.into_iter().next().expect("a job").cases;
+        for (index, case) in cases.into_iter().take(2).enumerate() {
+            assert_eq!(outcomes.run(0, index, case).is_ok(), index == 0);
+        }
+        let outcomes = outcomes.take();
+        let time = Duration::from_millis(1500);
+        let results = Results::new(
+            &titles,
+            &outcomes,
+            &catalogue,
+            "driver.sys".to_owned(),
+            time,
+        );
+        let xml = junit::xml(&results).expect("XML");
+        (text::summary(&results), text::full(&results), xml)
+    }
+
+    #[test]
+    fn the_text_has_what_ran_and_what_does_not_apply() {
+        let (summary, full, _) = reports();
+        let columns = |line: &str| -> Vec<String> {
+            line.split_whitespace().map(ToOwned::to_owned).collect()
+        };
+        let job: Vec<_> = summary
+            .lines()
+            .filter(|line| line.starts_with("Job A "))
+            .collect();
+        assert_eq!(columns(job[0])[2..5], ["2", "1", "1"]);
+        let all = summary.lines().find(|line| line.starts_with("all"));
+        assert_eq!(
+            columns(all.expect("a total"))[1..],
+            ["2", "1", "1", "1.50", "s"]
+        );
+        assert!(
+            summary.contains("1 case of these jobs was not asked for"),
+            "{summary}"
+        );
+        assert!(summary.contains("2 < 3 & \"more\""), "{summary}");
+        assert!(!full.contains("Job B"), "nothing of it ran");
+        for part in [
+            "Requirement A",
+            "packets: 3",
+            "Job C  no C",
+            "no packet is lost",
+        ] {
+            assert!(full.contains(part), "{part} is missing:\n{full}");
+        }
+    }
+
+    #[test]
+    fn the_xml_is_what_a_reader_of_junit_expects() {
+        let (_, _, xml) = reports();
+        let report = Report::deserialize_from_str(&xml).expect("it can be read");
+        assert_eq!((report.tests, report.failures, report.skipped), (3, 1, 1));
+        let [job, skipped] = &report.test_suites[..] else {
+            panic!("{xml}");
+        };
+        assert_eq!(job.name.as_str(), "Job A");
+        let requirement = job
+            .properties
+            .iter()
+            .find(|p| p.name.as_str() == "requirement");
+        assert_eq!(
+            requirement.expect("it is there").value.as_str(),
+            "Requirement A"
+        );
+        assert_eq!(job.test_cases.len(), 2);
+        assert!(job.test_cases.iter().all(|case| case.time.is_some()));
+        assert!(xml.contains("2 &lt; 3 &amp; "), "{xml}");
+        assert_eq!(skipped.name.as_str(), "Job C");
+        assert_eq!(skipped.skipped, 1);
+    }
+}

@@ -32,7 +32,12 @@ pub(super) fn summary(results: &Results<'_>) -> String {
     row(&mut text, width, "all", cases, failed, seconds);
     let left_out: usize = results.jobs.iter().map(|job| job.left_out).sum();
     if left_out > 0 {
-        let _ = writeln!(text, "{left_out} cases of these jobs were not asked for.");
+        let were = if left_out == 1 {
+            "case of these jobs was"
+        } else {
+            "cases of these jobs were"
+        };
+        let _ = writeln!(text, "{left_out} {were} not asked for.");
     }
     for job in results.jobs.iter().filter(|job| job.failed() > 0) {
         let _ = writeln!(text, "\n{}", job.name);
