@@ -184,6 +184,30 @@ fn ipv6_routing_on_its_way() {
     }
 }
 
+/// Of two routing headers the one that is used up stays as it is, before the other or behind it.
+#[test]
+fn ipv6_routing_that_is_used_up() {
+    let used_up = |next: u8| [&[next, 2, 0, 0, 9, 8, 7, 6][..], &[5; 16]].concat();
+    let route =
+        |next: u8, left, hop: [u8; 16]| [&[next, 2, 0, left, 1, 2, 3, 4][..], &hop].concat();
+    for used_up_first in [true, false] {
+        let packet = |destination: [u8; 16], left, hop| {
+            let extensions = if used_up_first {
+                [used_up(43), route(51, left, hop)]
+            } else {
+                [route(43, left, hop), used_up(51)]
+            };
+            let mut packet = vec![0x60, 0, 0, 0, 0, 0, 43, 0];
+            packet.extend(SOURCE_V6);
+            packet.extend(destination);
+            packet.extend(extensions.concat());
+            packet
+        };
+        let (on_its_way, end) = (packet([1; 16], 1, [2; 16]), packet([2; 16], 0, [1; 16]));
+        predicted(Ip::V6, &on_its_way, &end, &end);
+    }
+}
+
 /// Options that end nowhere, a routing header that nobody knows: the packet is not sent, and a
 /// received one is the transport's to judge.
 #[test]

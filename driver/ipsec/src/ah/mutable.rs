@@ -130,7 +130,10 @@ fn ipv6(packet: &[u8], feed: &mut dyn FnMut(&[u8])) -> Result<(), Unpredictable>
         };
         match (kind, &route) {
             (HOP_BY_HOP | IPV6_DESTINATION, _) => options(header, feed)?,
-            (IPV6_ROUTING, Some(route)) => route.feed(destination, feed),
+            // One that is used up does not change any more.
+            (IPV6_ROUTING, Some(route)) if header.get(3) != Some(&0) => {
+                route.feed(destination, feed);
+            }
             _ => feed(header),
         }
         next = header.first().map(|next| (*next, later));
