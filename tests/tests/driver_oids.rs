@@ -9,11 +9,12 @@ use ndis_sys::*;
 use tcpip::{lab::NdisVersion, offload::Way, sas::SaFile};
 
 /// Every OID that is set only.
-const SET_ONLY: [u32; 9] = [
+const SET_ONLY: [u32; 10] = [
     OID_GEN_LINK_PARAMETERS,
     OID_802_3_MULTICAST_LIST,
     OID_OFFLOAD_ENCAPSULATION,
     OID_TCP_OFFLOAD_PARAMETERS,
+    OID_PM_PARAMETERS,
     OID_PNP_SET_POWER,
     OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA,
     OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX,
@@ -162,7 +163,7 @@ fn sets_with_wrong_lengths_or_values_change_nothing() {
         ),
         (
             OID_802_3_MULTICAST_LIST,
-            vec![1; 33 * 6],
+            (0..33).flat_map(|n| [1, 0, 0x5e, 0, 0, n]).collect(),
             NDIS_STATUS_MULTICAST_FULL,
             0,
         ),

@@ -7,13 +7,13 @@ use ndis_sys::{
     NDIS_PAUSE_LOW_POWER, NDIS_PAUSE_NDIS_INTERNAL, NDIS_STATUS, NDIS_STATUS_SUCCESS,
     NdisDevicePnPEventSurpriseRemoved, NdisDeviceStateD0, NdisDeviceStateD3,
     NdisHaltDeviceDisabled, NdisHaltDevicePoweredDown, NdisHaltDeviceSurpriseRemoved,
-    NdisShutdownBugCheck, NdisShutdownPowerOff, OID_PNP_SET_POWER,
+    NdisShutdownBugCheck, NdisShutdownPowerOff, OID_PM_PARAMETERS, OID_PNP_SET_POWER,
 };
 
 use super::{
     Error,
     adapter::{Adapter, AdapterState},
-    lifecycle, oid_path, reset,
+    lifecycle, oid_answers, oid_path, reset,
 };
 use crate::Irql;
 
@@ -104,6 +104,40 @@ impl Adapter {
         Ok(self.run(None, Irql::PASSIVE, |machine, adapter| {
             lifecycle::halt(machine, adapter, NdisHaltDeviceDisabled);
             lifecycle::remove_device(machine, adapter);
+        })?)
+    }
+
+    /// Enables an adapter that was disabled or removed: MiniportAddDevice, MiniportInitializeEx with what
+    /// the registry has by now, MiniportRestart. It is the same interface as before; its bindings are as
+    /// ProtocolBindAdapterEx makes them, without a packet filter.
+    ///
+    /// # Errors
+    /// [`Error::State`] unless the adapter is halted, [`Error::Status`] when the miniport fails, or the bug
+    /// check that stopped the machine.
+    pub fn enable(&self) -> Result<(), Error> {
+        let _serial = self.block.control.lock();
+        self.expect(AdapterState::Halted, "a disabled adapter")?;
+        if let Some(check) = self.machine.bug_check() {
+            return Err(check.into());
+        }
+        self.block.removed.store(false, Ordering::Release);
+        self.block.told_of_removal.store(false, Ordering::Release);
+        self.block.low_power.store(false, Ordering::Release);
+        *self.block.filter.lock() = Default::default();
+        for open in self.block.opens.read().iter() {
+            *open.filter.lock() = Default::default();
+        }
+        status(self.run(None, Irql::PASSIVE, |machine, adapter| {
+            let status = lifecycle::add_device(machine, adapter);
+            if status != NDIS_STATUS_SUCCESS {
+                return status;
+            }
+            let status = lifecycle::initialize(machine, adapter);
+            if status != NDIS_STATUS_SUCCESS {
+                lifecycle::remove_device(machine, adapter);
+                return status;
+            }
+            lifecycle::restart(machine, adapter)
         })?)
     }
 
@@ -205,6 +239,13 @@ impl Adapter {
             // From here on it may refuse what comes with NDIS_STATUS_LOW_POWER_STATE.
             adapter.low_power.store(true, Ordering::Release);
             if adapter.attributes.lock().power_managed {
+                // "Before NDIS transitions the network adapter to the low power state, NDIS sends a set
+                // request" (OID_PM_PARAMETERS): nobody has enabled anything.
+                let version = adapter.driver.version;
+                if version >= (6, 20) {
+                    let parameters = oid_answers::power_parameters(version);
+                    oid_path::set(machine, adapter, OID_PM_PARAMETERS, &parameters);
+                }
                 let state = NdisDeviceStateD3.to_le_bytes();
                 oid_path::set(machine, adapter, OID_PNP_SET_POWER, &state);
             } else {

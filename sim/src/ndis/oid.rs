@@ -61,6 +61,7 @@ pub struct OidRequest {
     pub(super) oid: u32,
     contents: Contents,
     pub(super) declared: Option<u32>,
+    align: usize,
     pub(super) output: u32,
     pub(super) port: u32,
     /// What the binding asked for, when NDIS has merged it with others'.
@@ -80,6 +81,7 @@ impl OidRequest {
             oid,
             contents,
             declared: None,
+            align: 8,
             output: 0,
             port: 0,
             requested: None,
@@ -140,6 +142,20 @@ impl OidRequest {
         self
     }
 
+    /// Puts the buffer of a request that was made of bytes `by` bytes (fewer than 8) behind an address that is
+    /// aligned to 8. The result's buffer has some bytes more, which the miniport is not told of.
+    #[must_use]
+    pub fn misaligned(mut self, by: usize) -> Self {
+        if let Contents::Bytes(bytes) = &mut self.contents {
+            let len = bytes.len();
+            self.declared = self.declared.or(u32::try_from(len).ok());
+            // The end is at an inaccessible page.
+            bytes.resize((len + by).next_multiple_of(8) - by % 8, 0xA5);
+            self.align = 1;
+        }
+        self
+    }
+
     /// Passes no buffer: InformationBuffer is NULL.
     #[must_use]
     pub fn null_buffer(mut self) -> Self {
@@ -172,9 +188,10 @@ impl OidRequest {
     }
 
     pub(super) fn buffer(&mut self, machine: &Arc<Machine>) -> Option<GuardedBuf> {
-        // 8-byte alignment, as pool memory has at least; the end is fenced as
-        // closely as that allows, and the rest by guard bytes.
-        let new = |len| GuardedBuf::with(Arc::clone(machine), len, 8, Fence::End);
+        // 8-byte alignment, as pool memory has at least, unless the request says otherwise; the end is
+        // fenced as closely as that allows, and the rest by guard bytes.
+        let align = self.align;
+        let new = |len| GuardedBuf::with(Arc::clone(machine), len, align, Fence::End);
         match std::mem::replace(&mut self.contents, Contents::Null) {
             Contents::Null => None,
             Contents::Bytes(bytes) => {
@@ -362,7 +379,7 @@ impl Open {
         cpu: Option<usize>,
     ) -> Result<PendingOid, Error> {
         let adapter = self.adapter();
-        oid_answers::merge(&adapter.block, self.block(), &mut request);
+        let ended = oid_answers::merge(&adapter.block, self.block(), &mut request);
         let block = Arc::new(OidBlock::new(
             request,
             path,
@@ -374,6 +391,10 @@ impl Open {
             open: self.clone(),
             block: Arc::clone(&block),
         };
+        if let Some(status) = ended {
+            block.answer(status, &[]);
+            return Ok(pending);
+        }
         if path == Path::Regular && processor::try_current().is_some_and(|c| c.irql() > irql) {
             // NdisOidRequest may be called at DISPATCH_LEVEL; the miniport is
             // called at PASSIVE_LEVEL later.

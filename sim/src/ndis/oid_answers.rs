@@ -5,19 +5,21 @@
 use std::sync::Arc;
 
 use ndis_sys::{
-    MediaConnectStateConnected, NDIS_STATUS_NOT_SUPPORTED, NDIS_STATUS_SUCCESS,
+    MediaConnectStateConnected, NDIS_STATUS, NDIS_STATUS_FAILURE, NDIS_STATUS_INVALID_LENGTH,
+    NDIS_STATUS_MULTICAST_FULL, NDIS_STATUS_NOT_SUPPORTED, NDIS_STATUS_SUCCESS,
     OID_802_3_ADD_MULTICAST_ADDRESS, OID_802_3_DELETE_MULTICAST_ADDRESS, OID_802_3_MULTICAST_LIST,
     OID_GEN_CURRENT_LOOKAHEAD, OID_GEN_CURRENT_PACKET_FILTER, OID_GEN_DRIVER_VERSION,
     OID_GEN_HARDWARE_STATUS, OID_GEN_LINK_SPEED, OID_GEN_LINK_STATE, OID_GEN_MAC_OPTIONS,
     OID_GEN_MAX_LINK_SPEED, OID_GEN_MAXIMUM_FRAME_SIZE, OID_GEN_MAXIMUM_LOOKAHEAD,
     OID_GEN_MEDIA_CONNECT_STATUS, OID_GEN_MEDIA_IN_USE, OID_GEN_MEDIA_SUPPORTED,
     OID_GEN_PHYSICAL_MEDIUM, OID_GEN_PHYSICAL_MEDIUM_EX, OID_GEN_SUPPORTED_LIST,
-    OID_OFFLOAD_ENCAPSULATION, OID_TCP_OFFLOAD_CURRENT_CONFIG,
+    OID_OFFLOAD_ENCAPSULATION, OID_PM_PARAMETERS, OID_TCP_OFFLOAD_CURRENT_CONFIG,
     OID_TCP_OFFLOAD_HARDWARE_CAPABILITIES, OID_TCP_OFFLOAD_PARAMETERS,
 };
 
 use super::{
     adapter::AdapterBlock,
+    header::{self, Version},
     offload_keywords,
     oid::{OidKind, OidRequest},
     oid_block::OidBlock,
@@ -51,6 +53,9 @@ fn query(adapter: &AdapterBlock, block: &OidBlock) -> Option<Option<Vec<u8>>> {
             Some(offloads.hardware().map(|o| o.bytes().to_vec()))
         }
         OID_OFFLOAD_ENCAPSULATION => Some(adapter.filter.lock().encapsulation.clone()),
+        OID_PM_PARAMETERS if adapter.driver.version >= (6, 20) => {
+            Some(Some(power_parameters(adapter.driver.version)))
+        }
         OID_GEN_SUPPORTED_LIST => Some(Some(
             attributes
                 .oids
@@ -109,12 +114,32 @@ fn query(adapter: &AdapterBlock, block: &OidBlock) -> Option<Option<Vec<u8>>> {
     }
 }
 
+/// NDIS_PM_PARAMETERS with nothing enabled: no binding asks for anything.
+pub(super) fn power_parameters(version: Version) -> Vec<u8> {
+    let header = header::PM_PARAMETERS.header(version);
+    let mut bytes = vec![0; usize::from(header.Size)];
+    bytes[..2].copy_from_slice(&[header.Type, header.Revision]);
+    bytes[2..4].copy_from_slice(&header.Size.to_le_bytes());
+    bytes
+}
+
 /// Makes of one binding's request what the adapter needs for all of them: the
 /// union of packet filters and of multicast lists. A malformed request goes to
-/// the miniport as it is.
-pub(super) fn merge(adapter: &AdapterBlock, open: &OpenBlock, request: &mut OidRequest) {
-    if request.kind != OidKind::Set || request.declared.is_some() {
-        return;
+/// the miniport as it is; the status is that of one which NDIS ends itself.
+pub(super) fn merge(
+    adapter: &AdapterBlock,
+    open: &OpenBlock,
+    request: &mut OidRequest,
+) -> Option<NDIS_STATUS> {
+    if request.kind != OidKind::Set {
+        return None;
+    }
+    if let OID_802_3_ADD_MULTICAST_ADDRESS | OID_802_3_DELETE_MULTICAST_ADDRESS = request.oid {
+        if let Err(status) = to_multicast_list(adapter, open, request) {
+            return Some(status);
+        }
+    } else if request.declared.is_some() {
+        return None;
     }
     let others: Vec<_> = adapter
         .opens
@@ -124,9 +149,7 @@ pub(super) fn merge(adapter: &AdapterBlock, open: &OpenBlock, request: &mut OidR
         .map(|o| o.filter.lock().clone())
         .collect();
     let oid = request.oid;
-    let Some(bytes) = request.bytes_mut() else {
-        return;
-    };
+    let bytes = request.bytes_mut()?;
     match oid {
         OID_TCP_OFFLOAD_PARAMETERS => offload_keywords::keep(adapter, bytes),
         OID_GEN_CURRENT_PACKET_FILTER => {
@@ -138,8 +161,10 @@ pub(super) fn merge(adapter: &AdapterBlock, open: &OpenBlock, request: &mut OidR
             }
         }
         OID_802_3_MULTICAST_LIST if bytes.len().is_multiple_of(6) => {
-            let mut all: Vec<[u8; 6]> = bytes.as_chunks::<6>().0.to_vec();
-            for address in others.iter().flat_map(|o| &o.multicast) {
+            // "If there are duplicate addresses in the list [...], NDIS removes the duplicates."
+            let mut all: Vec<[u8; 6]> = Vec::new();
+            let own = bytes.as_chunks::<6>().0.iter();
+            for address in own.chain(others.iter().flat_map(|o| &o.multicast)) {
                 if !all.contains(address) {
                     all.push(*address);
                 }
@@ -148,6 +173,48 @@ pub(super) fn merge(adapter: &AdapterBlock, open: &OpenBlock, request: &mut OidR
         }
         _ => {}
     }
+    None
+}
+
+/// "NDIS consolidates each sequence of OID_802_3_ADD_MULTICAST_ADDRESS and OID_802_3_DELETE_MULTICAST_ADDRESS
+/// OID requests into a single OID_802_3_MULTICAST_LIST OID request": the list that the binding has then. An
+/// address that was added more than once has to be deleted as often.
+fn to_multicast_list(
+    adapter: &AdapterBlock,
+    open: &OpenBlock,
+    request: &mut OidRequest,
+) -> Result<(), NDIS_STATUS> {
+    let adding = request.oid == OID_802_3_ADD_MULTICAST_ADDRESS;
+    let bytes = request.bytes_mut().ok_or(NDIS_STATUS_INVALID_LENGTH)?;
+    let address = <[u8; 6]>::try_from(bytes.as_slice()).or(Err(NDIS_STATUS_INVALID_LENGTH))?;
+    let mut list = open.filter.lock().multicast.clone();
+    if adding {
+        let attributes = adapter.attributes.lock();
+        let general = attributes.general.as_ref();
+        let most = general.map_or(0, |general| general.MaxMulticastListSize);
+        drop(attributes);
+        let others: Vec<_> = adapter.opens.read().clone();
+        let mut all: Vec<[u8; 6]> = others
+            .iter()
+            .flat_map(|open| open.filter.lock().multicast.clone())
+            .chain([address])
+            .collect();
+        all.sort_unstable();
+        all.dedup();
+        // "NDIS returns NDIS_STATUS_MULTICAST_FULL if a protocol driver exceeds this limit or if it specifies
+        // an invalid multicast address."
+        if address[0] & 1 == 0 || all.len() > most as usize {
+            return Err(NDIS_STATUS_MULTICAST_FULL);
+        }
+        list.push(address);
+    } else {
+        let place = list.iter().position(|known| *known == address);
+        list.remove(place.ok_or(NDIS_STATUS_FAILURE)?);
+    }
+    request.oid = OID_802_3_MULTICAST_LIST;
+    request.declared = None;
+    *request.bytes_mut().ok_or(NDIS_STATUS_INVALID_LENGTH)? = list.concat();
+    Ok(())
 }
 
 /// Keeps what a successful set request changed.
@@ -178,22 +245,6 @@ pub(super) fn take_note(adapter: &AdapterBlock, block: &OidBlock) {
                 open.filter.lock().multicast = list(own);
             }
             adapter.filter.lock().multicast = list(&merged);
-        }
-        OID_802_3_ADD_MULTICAST_ADDRESS | OID_802_3_DELETE_MULTICAST_ADDRESS => {
-            let Some(address) = own.first_chunk::<6>() else {
-                return;
-            };
-            let adding = block.oid == OID_802_3_ADD_MULTICAST_ADDRESS;
-            let change = |list: &mut Vec<[u8; 6]>| {
-                list.retain(|a| a != address);
-                if adding {
-                    list.push(*address);
-                }
-            };
-            if let Some(open) = open {
-                change(&mut open.filter.lock().multicast);
-            }
-            change(&mut adapter.filter.lock().multicast);
         }
         OID_GEN_CURRENT_LOOKAHEAD => {
             if let Some(bytes) = word(own) {
