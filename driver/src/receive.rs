@@ -100,15 +100,9 @@ pub fn run(adapter: &Adapter, at: Dispatch<'_>) {
         receiver.rest(at);
         return;
     }
-    let mut frames = open(adapter, frames, at);
-    let kept = u32::try_from(frames.len()).unwrap_or(u32::MAX);
     let mut tally = Tally::default();
-    frames.for_each(|frame| {
-        let data = frame.data();
-        if let Some(destination) = ethernet::destination(data) {
-            tally.count(ethernet::cast(destination), data.len());
-        }
-    });
+    let frames = open(adapter, frames, &mut tally, at);
+    let kept = u32::try_from(frames.len()).unwrap_or(u32::MAX);
     adapter.stats.received.add(&tally);
     frames.indicate(adapter.handle, at);
     receiver.rest(at);
@@ -119,7 +113,12 @@ pub fn run(adapter: &Adapter, at: Dispatch<'_>) {
 
 /// Opens the IPsec packets of a burst, validates checksums, and stamps every frame. Returns those to be
 /// indicated.
-fn open(adapter: &Adapter, mut frames: FrameQueue, at: Dispatch<'_>) -> FrameQueue {
+fn open(
+    adapter: &Adapter,
+    mut frames: FrameQueue,
+    tally: &mut Tally,
+    at: Dispatch<'_>,
+) -> FrameQueue {
     let current = adapter.offload.current();
     frames.for_each(Frame::clear_info);
     // The bracket is opened only when there is a packet that an SA could match.
@@ -143,7 +142,7 @@ fn open(adapter: &Adapter, mut frames: FrameQueue, at: Dispatch<'_>) -> FrameQue
     if !opened && current.validates().any() {
         frames.for_each(|frame| inspect(frame, current, None));
     }
-    untag(adapter, frames, at)
+    untag(adapter, frames, tally, at)
 }
 
 /// Opens a packet, if there is an SA for it, then validates its checksums: those of a transport are
@@ -255,10 +254,17 @@ const fn crypto_status(status: CryptoStatus) -> u32 {
 /// Moves 802.1Q tags from the frames into the out-of-band data ("the miniport driver must remove the
 /// 802.1Q tag from the Ethernet frame and map [it] into the OOB data",
 /// NDIS_NET_BUFFER_LIST_8021Q_INFO), and drops what is for another VLAN. With *PriorityVLANTag off
-/// the frames stay as they are.
-fn untag(adapter: &Adapter, mut frames: FrameQueue, at: Dispatch<'_>) -> FrameQueue {
+/// the frames stay as they are. Counts those that are left as they were on the wire: the tag belongs to
+/// ifInOctets (OID_GEN_BYTES_RCV, RFC 2863).
+fn untag(
+    adapter: &Adapter,
+    mut frames: FrameQueue,
+    tally: &mut Tally,
+    at: Dispatch<'_>,
+) -> FrameQueue {
     let config = &adapter.config;
     if !(config.priority || config.vlan) {
+        frames.for_each(|frame| tally.frame(frame.data()));
         return frames;
     }
     let vlan = adapter.vlan_id();
@@ -271,6 +277,7 @@ fn untag(adapter: &Adapter, mut frames: FrameQueue, at: Dispatch<'_>) -> FrameQu
             dropped.push_back(frame);
             continue;
         }
+        tally.frame(frame.data());
         if let Some(tci) = tci {
             ethernet::remove_tag(frame.data_mut());
             frame.advance(ethernet::TAG);

@@ -5,7 +5,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::ethernet::Cast;
+use crate::ethernet::{self, Cast};
 
 /// Frames and bytes of one direction, by destination.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,6 +25,13 @@ pub struct Count {
 }
 
 impl Tally {
+    /// Counts a frame by its bytes; one without a header is none.
+    pub fn frame(&mut self, frame: &[u8]) {
+        if let Some(destination) = ethernet::destination(frame) {
+            self.count(ethernet::cast(destination), frame.len());
+        }
+    }
+
     /// Counts one frame.
     pub fn count(&mut self, cast: Cast, bytes: usize) {
         let count = match cast {
@@ -125,7 +132,8 @@ pub struct Stats {
     /// Packets that could not be sent because they were wrong: too long, too short, or not to be
     /// sealed.
     pub send_errors: AtomicU64,
-    /// Packets that could not be sent although there was nothing wrong with them.
+    /// Packets that could not be sent although there was nothing wrong with them: no resources, or a
+    /// packet before them in their list was wrong.
     pub send_discards: AtomicU64,
     /// Frames for this adapter that are longer than it takes.
     pub receive_errors: AtomicU64,

@@ -379,6 +379,20 @@ impl SendNbl {
         }
     }
 
+    /// How many packets are to be sent yet, the current one included.
+    #[must_use]
+    pub fn left(&self) -> usize {
+        // SAFETY: as in `current`.
+        let mut next = unsafe { (*self.nbl.as_ptr()).MiniportReserved[0] }.cast::<NET_BUFFER>();
+        let mut count: usize = 0;
+        while let Some(packet) = NonNull::new(next) {
+            count = count.saturating_add(1);
+            // SAFETY: a NET_BUFFER of this list, which is owned.
+            next = unsafe { (*packet.as_ptr()).Next };
+        }
+        count
+    }
+
     /// Goes back to the start of the current packet.
     pub fn restart(&mut self) {
         if let Some(packet) = self.current() {

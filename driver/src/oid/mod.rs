@@ -68,19 +68,29 @@ const SUPPORTED: [NDIS_OID; 50] = [
     OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA,
 ];
 
-static BEFORE_6_30: [NDIS_OID; 50] = SUPPORTED;
+static BEFORE_6_20: [NDIS_OID; 50] = SUPPORTED;
+
+/// From NDIS 6.20 on there is OID_PM_PARAMETERS.
+static BEFORE_6_30: [NDIS_OID; 51] = since_6_20(OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA);
 
 /// From NDIS 6.30 on ADD_SA_EX takes the place of ADD_SA.
-static SINCE_6_30: [NDIS_OID; 50] = {
-    let mut oids = SUPPORTED;
-    let [.., last] = &mut oids;
-    *last = OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX;
+static SINCE_6_30: [NDIS_OID; 51] = since_6_20(OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX);
+
+const fn since_6_20(add_sa: NDIS_OID) -> [NDIS_OID; 51] {
+    let mut oids = [OID_PM_PARAMETERS; 51];
+    let (front, _) = oids.split_at_mut(SUPPORTED.len());
+    front.copy_from_slice(&SUPPORTED);
+    if let [.., last] = front {
+        *last = add_sa;
+    }
     oids
-};
+}
 
 /// The list for the general attributes.
 pub fn supported(version: Version) -> &'static [NDIS_OID] {
-    if version < Version::V6_30 {
+    if version < Version::V6_20 {
+        &BEFORE_6_20
+    } else if version < Version::V6_30 {
         &BEFORE_6_30
     } else {
         &SINCE_6_30
@@ -146,6 +156,7 @@ fn set(adapter: &Adapter, request: OidRequest<'_>, at: Passive<'_>) -> Answered 
         OID_802_3_MULTICAST_LIST => packet_filter::set_multicast_list(adapter, request),
         OID_TCP_OFFLOAD_PARAMETERS => offload::set_parameters(adapter, request),
         OID_OFFLOAD_ENCAPSULATION => offload::set_encapsulation(adapter, request),
+        OID_PM_PARAMETERS => power::set_parameters(adapter, request),
         OID_PNP_SET_POWER => power::set_power(adapter, request, at),
         _ => request.refuse(NDIS_STATUS_NOT_SUPPORTED),
     }

@@ -144,8 +144,9 @@ impl Burst<'_> {
         let request = match self.request(nbl, sealer) {
             Ok(request) if nbl.current().is_some() => request,
             _ => {
+                // What is wrong with the out-of-band data is wrong with each of its packets.
                 *budget = budget.saturating_sub(1);
-                self.errors = self.errors.wrapping_add(1);
+                self.errors = self.errors.wrapping_add(nbl.left().max(1) as u64);
                 return Progress::Done(NDIS_STATUS_FAILURE);
             }
         };
@@ -164,6 +165,9 @@ impl Burst<'_> {
                 &mut self.errors
             };
             *counter = counter.wrapping_add(1);
+            // Those behind it are not sent, and nothing is wrong with them.
+            let behind = nbl.left().saturating_sub(1) as u64;
+            self.discards = self.discards.wrapping_add(behind);
             Progress::Done(status)
         })
     }

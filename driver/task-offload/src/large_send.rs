@@ -19,10 +19,7 @@ const TCP_SEQUENCE: usize = 4;
 const TCP_FLAGS: usize = 13;
 
 const FIN: u8 = 0x01;
-const SYN: u8 = 0x02;
-const RST: u8 = 0x04;
 const PSH: u8 = 0x08;
-const URG: u8 = 0x20;
 const CWR: u8 = 0x80;
 
 /// IP identifications of segments keep below 0x8000: "the range from 0x8000 to 0xFFFF is reserved
@@ -82,8 +79,6 @@ pub enum LargeSendError {
     WrongOffset,
     /// The packet is a fragment.
     Fragment,
-    /// SYN, RST or URG is set, or the urgent pointer: what belongs to one segment only.
-    Flags,
     /// The MSS is zero.
     NoMss,
     /// The buffer has not the length that the headers ask for.
@@ -169,36 +164,9 @@ impl LargeSend {
         }
         let tcp = head.get(tcp_offset..).ok_or(Error::Malformed)?;
         let header = checksum::tcp_header(tcp).ok_or(Error::Malformed)?;
-        let Some(
-            [
-                _,
-                _,
-                _,
-                _,
-                s0,
-                s1,
-                s2,
-                s3,
-                _,
-                _,
-                _,
-                _,
-                _,
-                flags,
-                _,
-                _,
-                _,
-                _,
-                u0,
-                u1,
-            ],
-        ) = tcp.first_chunk()
-        else {
+        let Some([_, _, _, _, s0, s1, s2, s3, _, _, _, _, _, flags]) = tcp.first_chunk() else {
             return Err(Error::Malformed);
         };
-        if flags & (SYN | RST | URG) != 0 || (*u0, *u1) != (0, 0) {
-            return Err(Error::Flags);
-        }
         let head_len = tcp_offset.saturating_add(header);
         if head_len > MAX_HEAD {
             return Err(Error::Malformed);

@@ -193,12 +193,10 @@ pub fn ip(protocol: u8) -> impl Strategy<Value = IpHeader> {
     prop_oneof![ipv4(protocol).boxed(), ipv6(protocol).boxed()]
 }
 
-/// A TCP header with up to 40 bytes of options, with any flags but SYN, RST and URG.
+/// A TCP header with up to 40 bytes of options, any flags and any urgent pointer.
 pub fn tcp_header() -> impl Strategy<Value = Vec<u8>> {
     (any::<[u8; 20]>(), vec(any::<[u8; 4]>(), 0..=10)).prop_map(|(mut header, options)| {
         header[12] = ((5 + options.len()) as u8) << 4 | header[12] & 0x0f;
-        header[13] &= 0b1101_1001;
-        header[18..20].fill(0);
         [&header[..], &options.concat()].concat()
     })
 }
