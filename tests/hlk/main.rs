@@ -8,12 +8,29 @@ use std::process::ExitCode;
 
 use ipsecov2_tests::hlk::{Catalogue, Job, run};
 
+mod c1_64bit_oids;
+mod c1_fault_handling;
+mod c1_kernel_calls;
+mod c1_mini6_perf_send;
+mod c1_mini6_send;
+mod c2_mini6_check_connections;
+mod c2_mini6_performance;
+mod c2_mini6_send_recv;
+mod c2_mini6_send_recv_reply;
+mod c2_mini6_stress;
+mod c2_oids_ndis_request;
+mod c2_priority;
+mod invalid_packets;
 mod ipsec;
 mod ipsec_ah;
 mod ipsec_ah_esp;
 mod ipsec_coexistence;
 mod ipsec_esp;
+mod multi_cast;
+mod packet_filters;
 mod packets;
+mod short_packets;
+mod single_ether_type;
 mod tov2_algorithms;
 mod tov2_data;
 mod variety;
@@ -27,7 +44,31 @@ fn jobs() -> Vec<Job> {
     ];
     jobs.extend(tov2_algorithms::jobs());
     jobs.extend(tov2_data::jobs());
+    jobs.extend(lan());
     jobs
+}
+
+/// The jobs of a LAN miniport.
+fn lan() -> Vec<Job> {
+    vec![
+        c1_64bit_oids::job(),
+        c1_fault_handling::job(),
+        c1_kernel_calls::job(),
+        c1_mini6_perf_send::job(),
+        c1_mini6_send::job(),
+        c2_mini6_check_connections::job(),
+        c2_mini6_performance::job(),
+        c2_mini6_send_recv::job(),
+        c2_mini6_send_recv_reply::job(),
+        c2_mini6_stress::job(),
+        c2_oids_ndis_request::job(),
+        c2_priority::job(),
+        invalid_packets::job(),
+        multi_cast::job(),
+        packet_filters::job(),
+        short_packets::job(),
+        single_ether_type::job(),
+    ]
 }
 
 fn main() -> ExitCode {

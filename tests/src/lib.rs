@@ -23,6 +23,7 @@ pub mod flow;
 pub mod framed;
 pub mod hlk;
 pub mod kinds;
+pub mod lan;
 pub mod large;
 pub mod ledger;
 pub mod link;
