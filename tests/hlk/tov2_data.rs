@@ -19,7 +19,7 @@ use tcpip::{
     offload::Way,
     plan::{Plan, PlanMode, Shape, Version},
     policy::Keys,
-    sas::Spi,
+    sas::{Sa, Spi},
     split::Split,
 };
 
@@ -161,11 +161,7 @@ fn rekey(
     figures: &mut Figures,
 ) {
     let link = Link::start(&lab_options(ndis));
-    let hosts = Hosts {
-        version,
-        number: 1,
-        course: Course::Forth,
-    };
+    let hosts = hosts(version, 1);
     // SPIs and keys are new each time.
     let generation = |number: u64| {
         let plan = Plan {
@@ -209,20 +205,17 @@ fn rekey(
     figures.note("packets", packets);
     figures.note("rekeys", rekeys);
     figures.note("other SAs added and removed meanwhile", others);
+    // None of all these is left: there is room for as many as the adapter takes.
+    let capacity = link.a.port.offers().expect("a report").capacity;
+    let full = link.offload(Course::Forth, variety(version, capacity));
+    link.withdraw(full);
     link.finish();
 }
 
 /// Adds and removes SAs of other hosts, a list at a time: how many.
 fn come_and_go(link: &Link, version: Version, stop: &AtomicBool) -> usize {
-    let others: Vec<_> = (0..16)
-        .map(|turn| {
-            let hosts = Hosts {
-                version,
-                number: 100 + turn,
-                course: Course::Forth,
-            };
-            variety::sa(turn.into(), hosts)
-        })
+    let others: Vec<_> = (100..116)
+        .map(|turn| variety::sa(turn.into(), hosts(version, turn)))
         .collect();
     let mut count = 0;
     while !stop.load(Ordering::Acquire) {
@@ -262,6 +255,21 @@ fn tunnels(cases: &mut Vec<Case>, version: Version) {
 /// How many SAs; none for as many as the adapter takes.
 const COUNTS: [Option<u16>; 4] = [Some(2), Some(32), Some(256), None];
 
+fn hosts(version: Version, number: u16) -> Hosts {
+    Hosts {
+        version,
+        number,
+        course: Course::Forth,
+    }
+}
+
+/// So many SAs of all kinds, each of other hosts.
+fn variety(version: Version, count: usize) -> Vec<Sa> {
+    let numbers = 0..u16::try_from(count).expect("fewer than there are hosts");
+    let sas = numbers.map(|number| variety::sa(number.into(), hosts(version, number)));
+    sas.collect()
+}
+
 fn multiple(cases: &mut Vec<Case>, version: Version) {
     for count in COUNTS {
         let ndis = ndis(cases.len());
@@ -287,16 +295,10 @@ fn many(version: Version, count: Option<u16>, ndis: NdisVersion, figures: &mut F
     let link = Link::start(&lab_options(ndis));
     let capacity = link.a.port.offers().expect("a report").capacity;
     let all = count.map_or(capacity, usize::from);
-    let hosts = |number| Hosts {
-        version,
-        number,
-        course: Course::Forth,
-    };
-    let number = u16::try_from(all).expect("fewer than the pairs of hosts");
-    let sas = (0..number).map(|number| variety::sa(number.into(), hosts(number)));
-    let offloaded = link.offload(Course::Forth, sas.collect());
+    let mut sas = variety(version, all + 1);
+    let more = sas.pop().expect("one more");
+    let offloaded = link.offload(Course::Forth, sas);
     if count.is_none() {
-        let more = variety::sa(number.into(), hosts(number));
         for (end, way) in [(&link.a, Way::Outbound), (&link.b, Way::Inbound)] {
             let added = end.port.add_sas(&[&more], way);
             let refused = added.expect("the machine runs").remove(0);
@@ -305,10 +307,10 @@ fn many(version: Version, count: Option<u16>, ndis: NdisVersion, figures: &mut F
         }
     }
     let mut sender = link.sender(&offloaded);
-    let frames: Vec<_> = (0..number)
+    let frames: Vec<_> = (0..all as u16)
         .map(|number| {
             let payload = Payload::ALL[usize::from(number) % 3];
-            hosts(number).frame(payload, 200, number.into())
+            hosts(version, number).frame(payload, 200, number.into())
         })
         .collect();
     let packets = link.exchange(
