@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use ipsecov2_tests::hlk::{Catalogue, Job, run};
 
+mod address_change;
 mod c1_64bit_oids;
 mod c1_fault_handling;
 mod c1_kernel_calls;
@@ -29,11 +30,14 @@ mod ipsec_esp;
 mod multi_cast;
 mod packet_filters;
 mod packets;
+mod reset;
 mod short_packets;
 mod single_ether_type;
+mod stats;
 mod tov2_algorithms;
 mod tov2_data;
 mod variety;
+mod vlan_send_recv;
 
 fn jobs() -> Vec<Job> {
     let mut jobs = vec![
@@ -51,6 +55,7 @@ fn jobs() -> Vec<Job> {
 /// The jobs of a LAN miniport.
 fn lan() -> Vec<Job> {
     vec![
+        address_change::job(),
         c1_64bit_oids::job(),
         c1_fault_handling::job(),
         c1_kernel_calls::job(),
@@ -66,8 +71,11 @@ fn lan() -> Vec<Job> {
         invalid_packets::job(),
         multi_cast::job(),
         packet_filters::job(),
+        reset::job(),
         short_packets::job(),
         single_ether_type::job(),
+        stats::job(),
+        vlan_send_recv::job(),
     ]
 }
 

@@ -30,10 +30,12 @@ pub mod link;
 pub mod listener;
 pub mod load;
 pub mod matrix;
+pub mod oob;
 pub mod packets;
 pub mod reference;
 pub mod round_trip;
 pub mod secrets;
+pub mod stateless;
 pub mod stress;
 pub mod switch;
 

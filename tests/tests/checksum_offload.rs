@@ -2,54 +2,12 @@
 //! packets are stamped with what their checksums are, and what is off is not done.
 
 use ipsecov2_tests::{
+    oob::*,
     packets::{Net, Packet, Transport, nets, tcp, udp},
     switch::{Switch, SwitchPort, VERSIONS, frame},
 };
 use ndis_sim::ndis::{SendNb, SendNbl};
 use ndis_sys::*;
-
-const CHECKSUM: usize = TcpIpChecksumNetBufferListInfo as usize;
-const TAG: usize = Ieee8021QNetBufferListInfo as usize;
-
-// NDIS_TCP_IP_CHECKSUM_NET_BUFFER_LIST_INFO.Transmit
-const IS_IPV4: usize = 1;
-const IS_IPV6: usize = 1 << 1;
-const TCP: usize = 1 << 2;
-const UDP: usize = 1 << 3;
-const IP_HEADER: usize = 1 << 4;
-const TCP_OFFSET: usize = 1 << 16;
-
-// NDIS_TCP_IP_CHECKSUM_NET_BUFFER_LIST_INFO.Receive
-const TCP_FAILED: usize = 1;
-const UDP_FAILED: usize = 1 << 1;
-const IP_FAILED: usize = 1 << 2;
-const TCP_SUCCEEDED: usize = 1 << 3;
-const UDP_SUCCEEDED: usize = 1 << 4;
-const IP_SUCCEEDED: usize = 1 << 5;
-
-/// The word that asks for all checksums of a packet.
-fn word(packet: &Packet) -> usize {
-    let ip = if packet.is_v4() {
-        IS_IPV4 | IP_HEADER
-    } else {
-        IS_IPV6
-    };
-    let transport = match packet.transport {
-        Transport::Tcp(_) => TCP | (packet.transport_offset() * TCP_OFFSET),
-        Transport::Udp(_) => UDP,
-    };
-    ip | transport
-}
-
-/// The word of a received packet whose checksums are right.
-fn right(packet: &Packet) -> usize {
-    let ip = if packet.is_v4() { IP_SUCCEEDED } else { 0 };
-    ip | if packet.is_tcp() {
-        TCP_SUCCEEDED
-    } else {
-        UDP_SUCCEEDED
-    }
-}
 
 fn activate(port: &SwitchPort, v4: u32, v6: u32) {
     let words = [
@@ -119,7 +77,7 @@ fn sent_checksums_are_those_of_other_software_and_found_right() {
                     let beside = if number % 4 == 1 { 3 | 7 << 4 } else { 0 };
                     number += 1;
                     let list = SendNbl::with_net_buffers(vec![nb.clone(), nb])
-                        .info(CHECKSUM, word(&packet))
+                        .info(CHECKSUM, checksums(&packet))
                         .info(TAG, beside)
                         .compact();
                     assert_eq!(a.send(vec![list]), [NDIS_STATUS_SUCCESS], "{packet:?}");
@@ -134,7 +92,7 @@ fn sent_checksums_are_those_of_other_software_and_found_right() {
                     assert_eq!(received.len(), 2);
                     for up in received {
                         assert_eq!(up.data.concat(), expected, "{packet:?}");
-                        assert_eq!(up.info[CHECKSUM], right(&packet), "{packet:?}");
+                        assert_eq!(up.info[CHECKSUM], checksums_right(&packet), "{packet:?}");
                     }
                 }
             }
@@ -159,13 +117,13 @@ fn each_checksum_alone() {
         };
         for (word, fields, found) in [
             (
-                word(&packet) & !IP_HEADER,
+                checksums(&packet) & !IP_HEADER,
                 std::iter::once(field..field + 2).collect(),
                 all | IP_FAILED,
             ),
             (IS_IPV4 | IP_HEADER, vec![ip], failed | IP_SUCCEEDED),
             // "If both flags are not set, the NIC should not perform any checksum operations."
-            (word(&packet) & !IS_IPV4, vec![], failed | IP_FAILED),
+            (checksums(&packet) & !IS_IPV4, vec![], failed | IP_FAILED),
             (IS_IPV4, vec![], failed | IP_FAILED),
         ] {
             let mut expected = unfinished.clone();
@@ -193,13 +151,13 @@ fn a_udp_checksum_that_comes_out_as_zero_is_sent_as_ones() {
         let at = packet.transport_offset() + 6;
         let checksum = packet.frame()[at..at + 2].to_vec();
         packet.payload[..2].copy_from_slice(&checksum);
-        let list = SendNbl::new(packet.unfinished()).info(CHECKSUM, word(&packet));
+        let list = SendNbl::new(packet.unfinished()).info(CHECKSUM, checksums(&packet));
         assert_eq!(a.send(vec![list]), [NDIS_STATUS_SUCCESS]);
         let [up] = b.received().try_into().unwrap();
         let bytes = up.data.concat();
         assert_eq!(bytes[at..at + 2], [0xff, 0xff]);
         assert_eq!(bytes, packet.frame());
-        assert_eq!(up.info[CHECKSUM], right(&packet));
+        assert_eq!(up.info[CHECKSUM], checksums_right(&packet));
     }
     switch.finish();
 }
@@ -268,7 +226,7 @@ fn received_packets_are_stamped_with_what_they_are() {
     }
     let mut padded = packet.frame();
     padded.resize(200, 0x55);
-    check("Ethernet padding", padded, right(&packet));
+    check("Ethernet padding", padded, checksums_right(&packet));
     switch.finish();
 }
 
@@ -284,7 +242,7 @@ fn nothing_is_validated_before_it_is_allowed() {
             b.received()[0].info[CHECKSUM]
         })
     };
-    let all = packets.each_ref().map(right);
+    let all = packets.each_ref().map(checksums_right);
     assert_eq!(words(), [0, 0]);
     const ON: u32 = NDIS_OFFLOAD_SET_ON;
     const OFF: u32 = NDIS_OFFLOAD_SET_OFF;
@@ -322,18 +280,18 @@ fn nonsense_is_refused_and_nothing_is_sent() {
         header.more_fragments = true;
     }
     let mut cases = vec![
-        ("both versions", v4.unfinished(), word(&v4) | IS_IPV6),
+        ("both versions", v4.unfinished(), checksums(&v4) | IS_IPV6),
         (
             "IPv4 called IPv6",
             v4.unfinished(),
-            word(&v4) ^ IS_IPV4 ^ IS_IPV6,
+            checksums(&v4) ^ IS_IPV4 ^ IS_IPV6,
         ),
         (
             "IPv6 called IPv4",
             v6.unfinished(),
-            word(&v6) ^ IS_IPV4 ^ IS_IPV6,
+            checksums(&v6) ^ IS_IPV4 ^ IS_IPV6,
         ),
-        ("both transports", v4.unfinished(), word(&v4) | UDP),
+        ("both transports", v4.unfinished(), checksums(&v4) | UDP),
         ("TCP called UDP", v4.unfinished(), IS_IPV4 | UDP),
         (
             "UDP called TCP",
@@ -356,22 +314,22 @@ fn nonsense_is_refused_and_nothing_is_sent() {
             v4.unfinished(),
             IS_IPV4 | TCP | (1023 * TCP_OFFSET),
         ),
-        ("a fragment", fragment.unfinished(), word(&fragment)),
+        ("a fragment", fragment.unfinished(), checksums(&fragment)),
         (
             "no IP",
             frame(b.adapter.mac(), a.adapter.mac(), 100),
             IS_IPV4 | IP_HEADER,
         ),
-        ("cut off", v4.unfinished()[..100].to_vec(), word(&v4)),
+        ("cut off", v4.unfinished()[..100].to_vec(), checksums(&v4)),
         (
             "cut in the header",
             v4.unfinished()[..40].to_vec(),
-            word(&v4),
+            checksums(&v4),
         ),
     ];
     let mut short = datagram.unfinished();
     short[38..40].copy_from_slice(&[0, 7]);
-    cases.push(("UDP length 7", short, word(&datagram)));
+    cases.push(("UDP length 7", short, checksums(&datagram)));
     for (errors, (name, data, info)) in (1..).zip(cases) {
         let list = SendNbl::new(data).info(CHECKSUM, info);
         assert_eq!(a.send(vec![list]), [NDIS_STATUS_FAILURE], "{name}");

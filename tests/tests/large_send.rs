@@ -2,6 +2,7 @@
 //! order, whatever the headers, the MSS and the MDLs; and what is refused, cancelled and completed.
 
 use ipsecov2_tests::{
+    oob::{LARGE_SEND, LARGE_SEND_IPV6, LARGE_SEND_V2, TAG, large_send, large_send_done},
     packets::{Net, Packet, Transport, nets, tcp, udp},
     switch::{PATIENCE, Switch, SwitchPort, check, config},
 };
@@ -10,23 +11,6 @@ use ndis_sim::{
     ndis::{SendNb, SendNbl},
 };
 use ndis_sys::*;
-
-const LARGE_SEND: usize = TcpLargeSendNetBufferListInfo as usize;
-const TAG: usize = Ieee8021QNetBufferListInfo as usize;
-/// NDIS_TCP_LARGE_SEND_OFFLOAD_V2_TYPE in its bit.
-const V2: usize = 1 << 30;
-const IPV6: usize = 1 << 31;
-
-/// The out-of-band word for a packet.
-fn word(packet: &Packet, version: u32, mss: usize) -> usize {
-    let offset = packet.transport_offset();
-    let kind = match (version, packet.is_v4()) {
-        (1, _) => 0,
-        (_, true) => V2,
-        (_, false) => V2 | IPV6,
-    };
-    mss | offset << 20 | kind
-}
 
 /// Two adapters, the second of which hears everything and has buffers enough.
 fn pair(switch: &Switch, jumbo: &str) -> (SwitchPort, SwitchPort) {
@@ -53,11 +37,6 @@ fn complete(a: &SwitchPort, lists: Vec<SendNbl>) -> Vec<(i32, usize)> {
     sent.iter()
         .map(|list| (list.status, list.info(LARGE_SEND)))
         .collect()
-}
-
-/// What the completion of a good send has to tell.
-fn told(version: u32, payload: usize) -> usize {
-    if version == 1 { payload } else { V2 }
 }
 
 fn assert_same(found: &[Vec<u8>], expected: &[Vec<u8>], about: &str) {
@@ -122,12 +101,12 @@ fn segments_are_those_of_a_sender_without_offload() {
                     };
                     number += 1;
                     let list = SendNbl::with_net_buffers(vec![nb])
-                        .info(LARGE_SEND, word(&packet, version, mss))
+                        .info(LARGE_SEND, large_send(&packet, version, mss))
                         .compact();
                     let about = format!("{packet:?}, MSS {mss}, version {version}");
                     assert_eq!(
                         complete(&a, vec![list]),
-                        [(NDIS_STATUS_SUCCESS, told(version, len))],
+                        [(NDIS_STATUS_SUCCESS, large_send_done(version, len))],
                         "{about}"
                     );
                     let mut expected = packet.segments(mss);
@@ -154,9 +133,12 @@ fn a_byte_per_mdl() {
             let packet = packet(&a, &b, net.clone(), tcp(12), len);
             let nb = SendNb::new(packet.large(2)).split_every(1);
             let list = SendNbl::with_net_buffers(vec![nb])
-                .info(LARGE_SEND, word(&packet, 2, mss))
+                .info(LARGE_SEND, large_send(&packet, 2, mss))
                 .compact();
-            assert_eq!(complete(&a, vec![list]), [(NDIS_STATUS_SUCCESS, V2)]);
+            assert_eq!(
+                complete(&a, vec![list]),
+                [(NDIS_STATUS_SUCCESS, LARGE_SEND_V2)]
+            );
             assert_same(&b.received_bytes(), &packet.segments(mss), &packet.name);
         }
     }
@@ -198,7 +180,7 @@ fn as_much_as_is_advertised_and_no_more() {
                 // Such a packet cannot tell its length.
                 continue;
             }
-            let list = SendNbl::new(data).info(LARGE_SEND, word(&packet, version, 1400));
+            let list = SendNbl::new(data).info(LARGE_SEND, large_send(&packet, version, 1400));
             let sent = if status == NDIS_STATUS_SUCCESS {
                 len
             } else {
@@ -206,7 +188,7 @@ fn as_much_as_is_advertised_and_no_more() {
             };
             assert_eq!(
                 complete(&a, vec![list]),
-                [(status, told(version, sent))],
+                [(status, large_send_done(version, sent))],
                 "{packet:?}"
             );
             let found = b.received_bytes();
@@ -235,14 +217,14 @@ fn flags_tags_and_order() {
     header.cwr = true;
     let large = packet(&a, &b, nets()[0].clone(), Transport::Tcp(header), 2500);
     let list = SendNbl::new(large.large(2))
-        .info(LARGE_SEND, word(&large, 2, 1000))
+        .info(LARGE_SEND, large_send(&large, 2, 1000))
         .info(TAG, 5 | 9 << 4);
     let (before, after) = (plain(100), plain(200));
     assert_eq!(
         complete(&a, vec![before.0, list, after.0]),
         [
             (NDIS_STATUS_SUCCESS, 0),
-            (NDIS_STATUS_SUCCESS, V2),
+            (NDIS_STATUS_SUCCESS, LARGE_SEND_V2),
             (NDIS_STATUS_SUCCESS, 0)
         ]
     );
@@ -264,8 +246,9 @@ fn work_is_bounded_and_goes_on_in_order() {
     let (a, b) = pair(&switch, "1514");
     let first = packet(&a, &b, nets()[0].clone(), tcp(0), 1000);
     let second = packet(&a, &b, nets()[4].clone(), tcp(12), 777);
-    let list =
-        |packet: &Packet, mss| SendNbl::new(packet.large(2)).info(LARGE_SEND, word(packet, 2, mss));
+    let list = |packet: &Packet, mss| {
+        SendNbl::new(packet.large(2)).info(LARGE_SEND, large_send(packet, 2, mss))
+    };
     let lists = vec![list(&first, 1), list(&second, 2)];
     let (open, adapter) = (a.open.clone(), a.adapter.clone());
     // At DISPATCH_LEVEL of the only processor the send DPC cannot run in between.
@@ -291,7 +274,7 @@ fn what_was_sent_before_a_cancellation_is_told() {
         let lists: Vec<_> = (0..2)
             .map(|number| {
                 SendNbl::new(large.large(version))
-                    .info(LARGE_SEND, word(&large, version, 10))
+                    .info(LARGE_SEND, large_send(&large, version, 10))
                     .cancel_id(7 + number)
                     .cookie(number as u64)
             })
@@ -313,11 +296,14 @@ fn what_was_sent_before_a_cancellation_is_told() {
         assert_same(&frames[first..], &all, "the other one");
         assert_eq!(
             (sent[0].status, sent[0].info(LARGE_SEND)),
-            (NDIS_STATUS_SEND_ABORTED, told(version, first * 10))
+            (
+                NDIS_STATUS_SEND_ABORTED,
+                large_send_done(version, first * 10)
+            )
         );
         assert_eq!(
             (sent[1].status, sent[1].info(LARGE_SEND)),
-            (NDIS_STATUS_SUCCESS, told(version, 5000))
+            (NDIS_STATUS_SUCCESS, large_send_done(version, 5000))
         );
         drop(sent);
     }
@@ -332,7 +318,7 @@ fn without_memory_for_a_mapping_what_was_sent_is_told() {
     let data = large.large(1);
     // The head, one segment, and the rest: the third mapping fails.
     let nb = SendNb::new(data).split(&[54, 1000]).unmapped();
-    let list = SendNbl::with_net_buffers(vec![nb]).info(LARGE_SEND, word(&large, 1, 1000));
+    let list = SendNbl::with_net_buffers(vec![nb]).info(LARGE_SEND, large_send(&large, 1, 1000));
     let mut mappings = 0;
     switch.machine.faults().fail_if(move |name, _| {
         mappings += usize::from(name == "MmMapLockedPagesSpecifyCache");
@@ -361,83 +347,102 @@ fn nonsense_is_refused_and_nothing_is_sent() {
         packet
     };
     let cases = vec![
-        ("no MSS", v4.large(2), word(&v4, 2, 0), FAILURE),
-        ("no MSS, version 1", v4.large(1), word(&v4, 1, 0), FAILURE),
-        ("one segment", v4.large(2), word(&v4, 2, 4000), FAILURE),
+        ("no MSS", v4.large(2), large_send(&v4, 2, 0), FAILURE),
+        (
+            "no MSS, version 1",
+            v4.large(1),
+            large_send(&v4, 1, 0),
+            FAILURE,
+        ),
+        (
+            "one segment",
+            v4.large(2),
+            large_send(&v4, 2, 4000),
+            FAILURE,
+        ),
         (
             "the largest MSS",
             v4.large(2),
-            word(&v4, 2, 0xf_ffff),
+            large_send(&v4, 2, 0xf_ffff),
             FAILURE,
         ),
         (
             "segments beyond the MTU",
             v4.large(2),
-            word(&v4, 2, 1461),
+            large_send(&v4, 2, 1461),
             LENGTH,
         ),
         (
             "offset before",
             v4.large(2),
-            word(&v4, 2, 1000) - (4 << 20),
+            large_send(&v4, 2, 1000) - (4 << 20),
             FAILURE,
         ),
         (
             "offset behind",
             v4.large(2),
-            word(&v4, 2, 1000) + (4 << 20),
+            large_send(&v4, 2, 1000) + (4 << 20),
             FAILURE,
         ),
-        ("no offset", v4.large(2), 1000 | V2, FAILURE),
-        ("UDP", datagram.large(2), word(&datagram, 2, 1000), FAILURE),
+        ("no offset", v4.large(2), 1000 | LARGE_SEND_V2, FAILURE),
+        (
+            "UDP",
+            datagram.large(2),
+            large_send(&datagram, 2, 1000),
+            FAILURE,
+        ),
         (
             "IPv6 called IPv4",
             v6.large(2),
-            word(&v6, 2, 1000) & !IPV6,
+            large_send(&v6, 2, 1000) & !LARGE_SEND_IPV6,
             FAILURE,
         ),
         (
             "IPv4 called IPv6",
             v4.large(2),
-            word(&v4, 2, 1000) | IPV6,
+            large_send(&v4, 2, 1000) | LARGE_SEND_IPV6,
             FAILURE,
         ),
         (
             "IPv6 of version 1",
             v6.large(1),
-            word(&v6, 1, 1000),
+            large_send(&v6, 1, 1000),
             FAILURE,
         ),
         (
             "a fragment",
             fragment.large(2),
-            word(&fragment, 2, 1000),
+            large_send(&fragment, 2, 1000),
             FAILURE,
         ),
         (
             "headers alone",
             v4.large(2)[..54].to_vec(),
-            word(&v4, 2, 1000),
+            large_send(&v4, 2, 1000),
             FAILURE,
         ),
         (
             "half of the headers",
             v4.large(2)[..40].to_vec(),
-            word(&v4, 2, 1000),
+            large_send(&v4, 2, 1000),
             FAILURE,
         ),
         (
             "shorter than its header says",
             v4.large(1)[..3000].to_vec(),
-            word(&v4, 1, 1000),
+            large_send(&v4, 1, 1000),
             FAILURE,
         ),
-        ("no IP", vec![0x88; 4000], word(&v4, 2, 1000), FAILURE),
+        ("no IP", vec![0x88; 4000], large_send(&v4, 2, 1000), FAILURE),
     ];
     let mut errors = 0;
     for (name, data, info, status) in cases {
         let list = SendNbl::new(data).info(LARGE_SEND, info);
-        assert_eq!(complete(&a, vec![list]), [(status, info & V2)], "{name}");
+        assert_eq!(
+            complete(&a, vec![list]),
+            [(status, info & LARGE_SEND_V2)],
+            "{name}"
+        );
         assert!(b.received().is_empty(), "{name}");
         errors += 1;
         assert_eq!(a.counter(OID_GEN_XMIT_ERROR), errors, "{name}");
@@ -445,12 +450,15 @@ fn nonsense_is_refused_and_nothing_is_sent() {
     // "Any NET_BUFFER_LIST structure that contains the LSOv1 or LSOv2 OOB data also contains a single
     // NET_BUFFER structure."
     let two = SendNbl::with_net_buffers(vec![SendNb::new(v4.large(2)); 2])
-        .info(LARGE_SEND, word(&v4, 2, 1000));
-    assert_eq!(complete(&a, vec![two]), [(FAILURE, V2)]);
+        .info(LARGE_SEND, large_send(&v4, 2, 1000));
+    assert_eq!(complete(&a, vec![two]), [(FAILURE, LARGE_SEND_V2)]);
     assert!(b.received().is_empty());
     // The adapter is none the worse for it.
-    let good = SendNbl::new(v4.large(2)).info(LARGE_SEND, word(&v4, 2, 1000));
-    assert_eq!(complete(&a, vec![good]), [(NDIS_STATUS_SUCCESS, V2)]);
+    let good = SendNbl::new(v4.large(2)).info(LARGE_SEND, large_send(&v4, 2, 1000));
+    assert_eq!(
+        complete(&a, vec![good]),
+        [(NDIS_STATUS_SUCCESS, LARGE_SEND_V2)]
+    );
     assert_same(&b.received_bytes(), &v4.segments(1000), "a good one");
     switch.finish();
 }

@@ -388,6 +388,12 @@ impl Adapter {
         crate::inf::set(&mut self.block.registry.lock(), name, value);
     }
 
+    /// Takes a value out of the registry; that counts from the next initialization on.
+    pub fn remove_keyword(&self, name: &str) {
+        let mut registry = self.block.registry.lock();
+        registry.retain(|key, _| !key.eq_ignore_ascii_case(name));
+    }
+
     /// Binds a protocol to the adapter: ProtocolBindAdapterEx with
     /// NdisOpenAdapterEx.
     ///
