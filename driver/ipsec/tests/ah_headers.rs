@@ -242,13 +242,28 @@ fn headers_that_cannot_be_predicted() {
         frame.bytes[21] = length;
         check(frame, out);
     }
+    // Source routes without a pointer, without a whole address, and more than one.
+    let routes: [&[u8]; 4] = [
+        &[131, 2, 0, 0],
+        &[137, 4, 4, 0],
+        &[131, 6, 4, 9, 9, 9, 0, 0],
+        &[131, 7, 4, 9, 9, 9, 9, 137, 7, 4, 8, 8, 8, 8, 0, 0],
+    ];
+    for route in routes {
+        let mut frame = sa.frame(Ip::V4, 1, b"data", UDP);
+        frame.bytes.splice(20..20, route.iter().copied());
+        frame.bytes[0] += (route.len() / 4) as u8;
+        frame.bytes[3] += route.len() as u8;
+        frame.ah += route.len();
+        check(frame, out);
+    }
     let mut frame = sa.frame(Ip::V6Extensions, 1, b"data", UDP);
     // Segments left of a type that is not known; of type 0, more than there are.
     frame.bytes[50..52].copy_from_slice(&[4, 1]);
     check(frame.clone(), out_v6);
     frame.bytes[50..52].copy_from_slice(&[0, 2]);
     check(frame, out_v6);
-    assert_eq!(engine.counters().unsupported_headers, 6);
+    assert_eq!(engine.counters().unsupported_headers, 10);
     assert!(
         engine
             .sas()

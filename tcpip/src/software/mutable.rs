@@ -28,6 +28,7 @@ fn ipv4(header: &mut [u8]) -> Result<(), SoftwareError> {
         header[range].fill(0);
     }
     let (fixed, options) = header.split_at_mut(20);
+    let mut routed = false;
     let mut at = 0;
     while at < options.len() {
         let kind = options[at];
@@ -45,7 +46,9 @@ fn ipv4(header: &mut [u8]) -> Result<(), SoftwareError> {
             // The destination on the wire is the next hop; the last of the list is where it ends.
             let pointer = usize::from(*option.get(2).ok_or(SoftwareError::Headers)?);
             if pointer <= len {
-                let last = option.last_chunk::<4>().filter(|_| len >= 7);
+                // RFC 791: a route "appears at most once in a datagram".
+                let last = option.last_chunk::<4>().filter(|_| len >= 7 && !routed);
+                routed = true;
                 fixed[16..20].copy_from_slice(last.ok_or(SoftwareError::Headers)?);
             }
         }
@@ -63,6 +66,7 @@ fn ipv6(packet: &mut [u8]) -> Result<(), SoftwareError> {
     fixed[0] &= 0xF0;
     fixed[1..4].fill(0);
     fixed[7] = 0;
+    let mut routed = false;
     let mut next = fixed[6];
     while !extensions.is_empty() {
         let len = extensions
@@ -74,7 +78,13 @@ fn ipv6(packet: &mut [u8]) -> Result<(), SoftwareError> {
         let (extension, rest) = extensions.split_at_mut(len);
         match next {
             HOP_BY_HOP | DESTINATION => settle_options(&mut extension[2..])?,
-            ROUTING => settle_route(&mut fixed[24..40], extension)?,
+            // Where a second one that is not used up leads to begins where the first one ends: no
+            // node makes such a packet.
+            ROUTING if extension[3] != 0 && routed => return Err(SoftwareError::Headers),
+            ROUTING => {
+                routed |= extension[3] != 0;
+                settle_route(&mut fixed[24..40], extension)?;
+            }
             _ => {}
         }
         next = extension[0];

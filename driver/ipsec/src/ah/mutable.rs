@@ -94,18 +94,23 @@ fn split_option(options: &[u8]) -> Split<'_> {
 }
 
 /// Where a loose or strict source route that is not used up yet leads to (RFC 791 section
-/// 3.1: it is used up when its pointer is behind its end).
+/// 3.1: it is used up when its pointer is behind its end). There is at most one.
 fn route_end(options: &[u8]) -> Result<Option<[u8; 4]>, Unpredictable> {
+    let mut end = None;
     let mut rest = options;
     while let Some((option, later)) = split_option(rest)? {
-        if let [131 | 137, length, pointer, addresses @ ..] = option
-            && pointer <= length
-        {
-            return Ok(addresses.last_chunk().copied());
+        if let [131 | 137, length, route @ ..] = option {
+            let (pointer, addresses) = route.split_first().ok_or(Unpredictable)?;
+            if pointer <= length {
+                let last = addresses.last_chunk().ok_or(Unpredictable)?;
+                if end.replace(*last).is_some() {
+                    return Err(Unpredictable);
+                }
+            }
         }
         rest = later;
     }
-    Ok(None)
+    Ok(end)
 }
 
 /// Mutable: traffic class, flow label, hop limit, options that say so. Predictable: the
