@@ -21,18 +21,31 @@ mod c2_mini6_send_recv_reply;
 mod c2_mini6_stress;
 mod c2_oids_ndis_request;
 mod c2_priority;
+mod check_connectivity;
+mod check_connectivity_with_auto_fail;
+mod config_check;
+mod generic_miniport_requirements;
+mod glitch_free_device;
 mod invalid_packets;
 mod ipsec;
 mod ipsec_ah;
 mod ipsec_ah_esp;
 mod ipsec_coexistence;
 mod ipsec_esp;
+mod link_check;
 mod multi_cast;
+mod offload_checksum;
+mod offload_lso;
+mod offload_misc;
+mod offload_parity;
 mod packet_filters;
 mod packets;
+mod pm_power_state_transition;
+mod pm_requirements;
 mod reset;
 mod short_packets;
 mod single_ether_type;
+mod standardized_keywords;
 mod stats;
 mod tov2_algorithms;
 mod tov2_data;
@@ -68,12 +81,25 @@ fn lan() -> Vec<Job> {
         c2_mini6_stress::job(),
         c2_oids_ndis_request::job(),
         c2_priority::job(),
+        check_connectivity::job(),
+        check_connectivity_with_auto_fail::job(),
+        config_check::job(),
+        generic_miniport_requirements::job(),
+        glitch_free_device::job(),
         invalid_packets::job(),
+        link_check::job(),
         multi_cast::job(),
+        offload_checksum::job(),
+        offload_lso::job(),
+        offload_misc::job(),
+        offload_parity::job(),
         packet_filters::job(),
+        pm_power_state_transition::job(),
+        pm_requirements::job(),
         reset::job(),
         short_packets::job(),
         single_ether_type::job(),
+        standardized_keywords::job(),
         stats::job(),
         vlan_send_recv::job(),
     ]

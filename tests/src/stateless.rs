@@ -249,13 +249,22 @@ impl Pair<'_> {
 /// If its members contradict each other.
 #[must_use]
 pub fn reported(offload: &NDIS_OFFLOAD) -> Done {
+    reported_with(offload, true)
+}
+
+/// The same of an adapter that takes VLANs from out-of-band data or does not.
+///
+/// # Panics
+/// As [`reported`].
+#[must_use]
+pub fn reported_with(offload: &NDIS_OFFLOAD, vlan: bool) -> Done {
     use NDIS_TCP_IP_CHECKSUM_OFFLOAD_IPV4_FIELDS as V4;
     use NDIS_TCP_IP_CHECKSUM_OFFLOAD_IPV6_FIELDS as V6;
-    const ENCAPSULATION: u32 = NDIS_ENCAPSULATION_IEEE_802_3
-        | NDIS_ENCAPSULATION_IEEE_802_3_P_AND_Q
-        | NDIS_ENCAPSULATION_IEEE_802_3_P_AND_Q_IN_OOB;
+    const IN_FRAME: u32 = NDIS_ENCAPSULATION_IEEE_802_3 | NDIS_ENCAPSULATION_IEEE_802_3_P_AND_Q;
+    const BOTH: u32 = IN_FRAME | NDIS_ENCAPSULATION_IEEE_802_3_P_AND_Q_IN_OOB;
     let encapsulated = |encapsulation: u32, any: bool| {
-        assert_eq!(encapsulation, if any { ENCAPSULATION } else { 0 });
+        let expected = if vlan { BOTH } else { IN_FRAME };
+        assert_eq!(encapsulation, if any { expected } else { 0 });
     };
     let on = |value: u32| match value {
         NDIS_OFFLOAD_SUPPORTED => true,
