@@ -26,8 +26,14 @@ const FLAGS: [&str; 7] = [
     "--cfg=fuzzing",
 ];
 
-/// Executions of each target in `cargo xtask test`: some seconds.
-const BOUNDED_RUNS: u64 = 100_000;
+/// Bytes of the longest input: a packet of an Ethernet link with all that goes with it, or a file.
+const LONGEST: usize = 2048;
+const LONGEST_FILE: usize = 16 * 1024;
+/// The targets that take files.
+const OF_FILES: [&str; 3] = ["inf", "pe_image", "sas_json"];
+
+/// Executions of each target in `cargo xtask test`, beside the inputs that are kept: some seconds for all.
+const BOUNDED_RUNS: u64 = 5_000;
 
 /// What to run, and how long.
 #[derive(clap::Args)]
@@ -202,8 +208,16 @@ impl Build {
         let artifacts = self.results.join("artifacts").join(target);
         fsutil::create_dir(&artifacts)?;
         let mut command = Command::new(self.programs.join(target));
+        let longest = if OF_FILES.contains(&target) {
+            LONGEST_FILE
+        } else {
+            LONGEST
+        };
         command
-            .args(["-print_final_stats=1", "-timeout=10"])
+            // What is refused is no panic, and its backtrace takes a hundred times as long as the refusal.
+            .env("RUST_LIB_BACKTRACE", "0")
+            .args(["-print_final_stats=1", "-timeout=60"])
+            .arg(format!("-max_len={longest}"))
             .arg(format!("-artifact_prefix={}/", artifacts.display()));
         Ok(command)
     }

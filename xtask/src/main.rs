@@ -1,6 +1,7 @@
 //! `cargo xtask`: set-up, cross-build, the demo run and the tests.
 
 mod build;
+mod call_graph;
 mod fsutil;
 mod fuzz;
 mod hlk;
@@ -47,6 +48,9 @@ enum Task {
     Fuzz(fuzz::FuzzArgs),
     /// Run the jobs of the Windows Hardware Lab Kit that apply to the driver, and say where the report is.
     Hlk(HlkArgs),
+    /// Show how much stack each entry point of the driver can use and by which way, and check it and the
+    /// way of packets.
+    Stack,
     /// Set up the peers (tshark, scapy) and run all tests.
     Test(TestArgs),
 }
@@ -138,6 +142,7 @@ fn run(cli: Cli) -> Result<()> {
         Task::Throughput(args) => lab::run(&ui, "throughput", &args.arguments),
         Task::Fuzz(args) => fuzz::run(&ui, &args),
         Task::Hlk(args) => hlk::run(&ui, args.job.as_deref()),
+        Task::Stack => call_graph::run(&ui, &build::driver(&ui, Arch::X64)?),
         Task::Test(args) => test::run(&ui, &args.filter),
     }
 }

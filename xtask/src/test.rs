@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     build::{self, Action, Arch},
-    fuzz, lab, paths,
+    call_graph, fuzz, lab, paths,
     progress::Progress,
     setup, shell,
 };
@@ -50,6 +50,7 @@ pub fn run(ui: &Progress, filter: &[String]) -> Result<()> {
         .env("IPSECOV2_PYTHON", &python);
     stream(&mut test)?;
     if filter.is_empty() {
+        call_graph::check(ui, &image.path)?;
         interleavings()?;
         fuzz::bounded(ui)?;
         build::check_reproducible(ui, build::PRODUCT, &images)?;

@@ -9,7 +9,7 @@ mod pe_check;
 mod reproducible;
 mod stamp;
 #[cfg(test)]
-mod test_image;
+pub mod test_image;
 mod toolchain;
 mod wdk_build_patch;
 

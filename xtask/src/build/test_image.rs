@@ -109,7 +109,8 @@ pub fn good() -> Image {
         .u16(OPTIONAL + 70, 0x20 | 0x40 | 0x80 | 0x100)
         .u32(OPTIONAL + 108, 16)
         .directory(1, RDATA.1, 40)
-        .directory(5, RELOC.1, 12);
+        .directory(5, RELOC.1, 12)
+        .u32(RELOC.0 + 4, 12);
     image.section(0, b".text", TEXT, 0x6000_0020);
     image.section(1, b".rdata", RDATA, 0x4000_0040);
     image.section(2, b".data", DATA, 0xc000_0040);
