@@ -51,7 +51,8 @@ enum Task {
     /// Show how much stack each entry point of the driver can use and by which way, and check it and the
     /// way of packets.
     Stack,
-    /// Set up the peers (tshark, scapy) and run all tests.
+    /// Set up the peers (tshark, scapy) and run all tests. Five minutes of it are randomised stress:
+    /// IPSECOV2_STRESS_SECONDS says otherwise (docs/robustness.md).
     Test(TestArgs),
 }
 
