@@ -187,6 +187,7 @@ impl Builder {
             settings: self.settings,
             stopped: AtomicBool::new(false),
             next: AtomicUsize::new(0),
+            waits: Mutex::default(),
             me: me.clone(),
         })
     }
@@ -211,6 +212,7 @@ pub struct Machine {
     settings: Settings,
     stopped: AtomicBool,
     next: AtomicUsize,
+    pub(crate) waits: Mutex<Vec<String>>,
     me: Weak<Machine>,
 }
 
@@ -465,6 +467,13 @@ impl Machine {
             return None;
         }
         self.reporter.0.lock().bug_check.clone()
+    }
+
+    /// Whether somebody on a processor waits in this function, or for the end of this operation: an event
+    /// for tests of who waits for whom.
+    #[must_use]
+    pub fn waits_in(&self, what: &str) -> bool {
+        self.waits.lock().iter().any(|wait| wait == what)
     }
 
     /// Whether the machine was stopped by a violation.

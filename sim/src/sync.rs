@@ -111,6 +111,7 @@ pub fn wait<T, R>(
         .filter(|c| c.irql() < Irql::DISPATCH)
         .map(|c| c.release());
     let mut watch = Watch::new(machine);
+    let _noted = current.as_ref().map(|_| Noted::new(machine, what));
     let mut guard = state.lock();
     loop {
         if let Some(r) = done(&mut guard) {
@@ -133,6 +134,28 @@ pub fn wait<T, R>(
         }
         let slice = deadline.map_or(POLL, |d| POLL.min(d - now));
         changed.wait_for(&mut guard, slice);
+    }
+}
+
+/// A wait on a processor, as long as it lasts.
+struct Noted<'a> {
+    machine: &'a Machine,
+    what: &'a str,
+}
+
+impl<'a> Noted<'a> {
+    fn new(machine: &'a Machine, what: &'a str) -> Self {
+        machine.waits.lock().push(what.to_owned());
+        Self { machine, what }
+    }
+}
+
+impl Drop for Noted<'_> {
+    fn drop(&mut self) {
+        let mut waits = self.machine.waits.lock();
+        if let Some(at) = waits.iter().position(|wait| wait == self.what) {
+            waits.swap_remove(at);
+        }
     }
 }
 

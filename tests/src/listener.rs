@@ -38,11 +38,13 @@ pub struct Listener {
     pub succeeded: AtomicU64,
     /// Sends completed with NDIS_STATUS_FAILURE.
     pub failed: AtomicU64,
+    /// Sends completed with NDIS_STATUS_RESOURCES.
+    pub starved: AtomicU64,
     /// Segments of large sends that were completed otherwise: any number of them may have gone out.
     pub doubtful: AtomicU64,
     /// Frames that came up.
     pub received: AtomicU64,
-    /// Sends completed with another status than those two.
+    /// Sends completed with another status than success and those two.
     pub refused: AtomicU64,
 }
 
@@ -69,6 +71,7 @@ impl Listener {
             held: Mutex::default(),
             succeeded: AtomicU64::new(0),
             failed: AtomicU64::new(0),
+            starved: AtomicU64::new(0),
             doubtful: AtomicU64::new(0),
             received: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -78,6 +81,13 @@ impl Listener {
     /// Whether the adapter has sealed or opened a packet of this flow.
     pub fn has_passed(&self, flow: usize) -> bool {
         self.passed[flow].load(Ordering::Acquire)
+    }
+
+    /// Sends that were not completed with success.
+    pub fn unsent(&self) -> u64 {
+        let counters = [&self.failed, &self.starved, &self.refused];
+        let counts = counters.map(|counter| counter.load(Ordering::Acquire));
+        counts.iter().sum()
     }
 
     /// The lists that it has kept.
@@ -134,6 +144,7 @@ impl Protocol for Listener {
             self.doubtful.fetch_add(packets - 1, Ordering::Relaxed);
             let counter = match nbl.status {
                 NDIS_STATUS_FAILURE => &self.failed,
+                NDIS_STATUS_RESOURCES => &self.starved,
                 _ => &self.refused,
             };
             counter.fetch_add(1, Ordering::Relaxed);

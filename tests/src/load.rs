@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ndis_sim::ndis::{AdapterConfig, OidRequest, SendOptions};
+use ndis_sim::ndis::{AdapterConfig, OidRequest, SendNbl, SendOptions};
 use ndis_sys::*;
 use tcpip::{
     algorithm::Encryption,
@@ -30,6 +30,8 @@ use crate::{
 
 /// Flows from one peer to another: one without an SA, and others with every kind in turn.
 pub const FLOWS: usize = 5;
+/// The first flow of a pair with an SA.
+pub const SEALED: usize = 1;
 /// Packets per call.
 const CHAIN: usize = 12;
 /// Packets that may be out at a time, so that receive buffers suffice.
@@ -208,13 +210,7 @@ impl Wire {
         let (told, total) = (stop.clone(), sent.clone());
         let thread = thread::spawn(move || {
             let mut turn = 0;
-            let done = || {
-                let counters = [&listener.succeeded, &listener.failed, &listener.refused];
-                counters
-                    .map(|counter| counter.load(Ordering::Acquire))
-                    .iter()
-                    .sum::<u64>()
-            };
+            let done = || listener.succeeded.load(Ordering::Acquire) + listener.unsent();
             let before = done();
             while !told.load(Ordering::Acquire) {
                 if total.load(Ordering::Acquire) > done() - before + OUT {
@@ -245,6 +241,15 @@ impl Wire {
             }
         });
         Load { stop, sent, thread }
+    }
+
+    /// The next list of a flow from a peer, for the test to send itself.
+    pub fn list(&self, peer: &Peer, flow: usize) -> SendNbl {
+        let step = self.flows.0[flow].per_list();
+        let number = self.next[flow].fetch_add(step, Ordering::Relaxed);
+        let (handles, cookie) = (&peer.handles[flow], cookie(flow, number));
+        self.ledger.sent(1);
+        self.flows.0[flow].nbl(number, handles, Split::Headers, true, cookie)
     }
 
     /// From which peer to which a flow goes.

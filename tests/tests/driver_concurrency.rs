@@ -11,6 +11,7 @@ use std::{
 
 use ipsecov2_tests::{
     adapter::TestAdapter,
+    load::{Arrivals, SEALED, Wire},
     switch::{PATIENCE, Switch, check, config, frame},
 };
 use ndis_sim::{
@@ -267,6 +268,47 @@ fn a_pause_waits_for_the_sends_under_way() {
     assert_eq!(adapter.state(), AdapterState::Paused);
     drop(open);
     switch.finish();
+}
+
+/// The SAs go with a device that is gone, after the packets that have come for them: what the receive DPC
+/// is at is opened.
+#[test]
+fn a_surprise_removal_waits_for_what_is_being_opened() {
+    for version in NdisVersion::ALL {
+        let wire = Wire::new(version, 3, &[(0, 1)]);
+        let [a, b] = [wire.peer(0), wire.peer(1)];
+        // The first is the sender's, the second the receive DPC's, which has taken the frame by then.
+        let [entered, may_go] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
+        let (inside, go) = (entered.clone(), may_go.clone());
+        wire.lab.machine().faults().fail_if(move |name, before| {
+            if name == "KeSaveExtendedProcessorState" && before == 1 {
+                inside.store(true, Ordering::Release);
+                while !go.load(Ordering::Acquire) {
+                    thread::yield_now();
+                }
+            }
+            false
+        });
+        let sending = {
+            let (list, open) = (wire.list(&a, SEALED), a.port.open.clone());
+            thread::spawn(move || open.send(vec![list]))
+        };
+        wait(|| entered.load(Ordering::Acquire));
+        let removing = {
+            let adapter = b.port.adapter.clone();
+            thread::spawn(move || adapter.notify_surprise_removal())
+        };
+        let machine = wire.lab.machine();
+        wait(|| removing.is_finished() || machine.waits_in("KeFlushQueuedDpcs"));
+        may_go.store(true, Ordering::Release);
+        check(removing.join().unwrap());
+        check(sending.join().unwrap());
+        machine.faults().clear();
+        assert_eq!(wire.arrivals(&b), Arrivals::from([("verified", 1)]));
+        check(b.port.adapter.halt());
+        drop((a, b));
+        wire.finish();
+    }
 }
 
 /// A send that raced with the way down gets NDIS_STATUS_LOW_POWER_STATE (OID_PNP_SET_POWER).

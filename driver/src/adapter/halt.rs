@@ -20,9 +20,11 @@ pub fn halt(adapter: Box<Adapter>, _at: Passive<'_>) {
 /// The device is gone: sends and OIDs are not accepted any more, nothing is received. The SAs go with
 /// it ("its miniport driver should delete all security associations", "Impact of Network Interface
 /// Changes on IPsec Offloads").
-pub fn surprise_removed(adapter: &Adapter, _at: Passive<'_>) {
+pub fn surprise_removed(adapter: &Adapter, at: Passive<'_>) {
     adapter.state.set(Reason::Removed);
     at_dispatch(false, |at| adapter.stop(NDIS_STATUS_NOT_ACCEPTED, at));
+    // What the DPC has taken from the queue it still opens: without SAs it would go up sealed.
+    ndis::dpc::flush(at);
     adapter.engine.delete_all();
     trace!("surprise removal");
 }
