@@ -14,7 +14,7 @@ use super::{
     Action, World,
     audit::check_books,
     plan::FLOWS,
-    station::{Instance, Station},
+    station::{Instance, Station, start_adapter},
     workers::{CANCEL_ID, level, pause_for},
 };
 use crate::ledger::cookie;
@@ -163,16 +163,16 @@ fn start_and_stop(world: &World, random: &mut fastrand::Rng) {
         } else {
             config
         };
-        world.counts.add(Action::Start);
-        let ended = world.driver.add_adapter(config).and_then(|adapter| {
-            if random.bool() {
-                world.counts.add(Action::Removal);
-                adapter.halt()
-            } else {
-                world.counts.add(Action::SurpriseRemoval);
-                adapter.surprise_remove()
-            }
-        });
+        let Some(adapter) = start_adapter(world, config) else {
+            continue;
+        };
+        let ended = if random.bool() {
+            world.counts.add(Action::Removal);
+            adapter.halt()
+        } else {
+            world.counts.add(Action::SurpriseRemoval);
+            adapter.surprise_remove()
+        };
         ended.unwrap_or_else(|error| panic!("seed {}: {error}", world.plan.seed));
     }
 }

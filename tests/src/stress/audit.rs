@@ -36,7 +36,12 @@ pub fn check_books(world: &World, instance: &Instance) {
         read(OID_GEN_RCV_ERROR),
     ];
     let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Acquire);
-    let expected = [load(&listener.failed), 0, load(&listener.received), 0];
+    let expected = [
+        load(&listener.failed),
+        load(&listener.starved),
+        load(&listener.received),
+        0,
+    ];
     let seed = world.plan.seed;
     assert_eq!(
         is, expected,
@@ -55,6 +60,8 @@ pub fn check_books(world: &World, instance: &Instance) {
 /// Brings everything to rest, balances the books, unloads the driver.
 pub fn audit(world: World) -> Figures {
     let seed = world.plan.seed;
+    let failures = world.machine.faults().failures();
+    world.machine.faults().clear();
     rest(&world);
     for station in &world.stations {
         if let Some(instance) = station.current() {
@@ -62,6 +69,7 @@ pub fn audit(world: World) -> Figures {
         }
     }
     let mut figures = Figures::of(&world.counts);
+    figures.failures = failures;
     check_sends(&world, &mut figures);
     check_receives(&world, &mut figures);
     let World {
@@ -149,6 +157,7 @@ fn check_sends(world: &World, figures: &mut Figures) {
                 .interrupted
                 .load(Ordering::Acquire),
             NDIS_STATUS_SEND_ABORTED => true,
+            NDIS_STATUS_RESOURCES => world.plan.failures.is_some(),
             _ => false,
         };
         assert!(
@@ -208,7 +217,8 @@ fn check_receives(world: &World, figures: &mut Figures) {
                     figures.verified += 1;
                     !is_tap
                 }
-                Came::Untouched => is_tap || disturbed,
+                // Also when the vector registers could not be saved.
+                Came::Untouched => is_tap || disturbed || world.plan.failures.is_some(),
                 Came::HalfOpened => disturbed,
                 // Sent while its SA was not to be applied.
                 Came::Unsealed | Came::Unauthentic => world.plan.switches && disturbed,

@@ -77,6 +77,8 @@ pub struct Figures {
     pub received: u64,
     /// Of these, decrypted by the driver.
     pub verified: u64,
+    /// Calls that were made to fail.
+    pub failures: u64,
     actions: [u64; Action::ALL.len()],
 }
 
@@ -113,6 +115,7 @@ impl AddAssign for Figures {
         self.completed += other.completed;
         self.received += other.received;
         self.verified += other.verified;
+        self.failures += other.failures;
         for (sum, count) in self.actions.iter_mut().zip(other.actions) {
             *sum += count;
         }
@@ -127,12 +130,13 @@ impl fmt::Display for Figures {
             completed,
             received,
             verified,
+            failures,
             ..
         } = self;
         write!(
             f,
             "{schedules} schedules, {sent} packets sent ({completed} with success), {received} received and \
-             judged ({verified} decrypted)"
+             judged ({verified} decrypted), {failures} calls made to fail"
         )?;
         for (action, name) in Action::ALL {
             write!(f, ", {} {name}", self.count(action))?;

@@ -71,6 +71,20 @@ pub fn flows_of(seed: u64) -> String {
     format!("{:?}", Plan::of(seed).flows())
 }
 
+/// Calls that do not fail here: whoever cannot read its configuration is another adapter.
+const READ: [&str; 3] = [
+    "NdisOpenConfigurationEx",
+    "NdisReadConfiguration",
+    "NdisReadNetworkAddress",
+];
+
+/// From now on calls fail that may.
+fn fail_calls(world: &World, probability: f64) {
+    let mut random = fastrand::Rng::with_seed(world.plan.seed ^ 0xfa11);
+    let fails = move |name, _| !READ.contains(&name) && random.f64() < probability;
+    world.machine.faults().fail_if(fails);
+}
+
 /// Runs the schedule of a seed.
 ///
 /// # Panics
@@ -106,6 +120,9 @@ pub fn run(seed: u64) -> Figures {
         station.start(&world, &mut random);
     }
     workers::open_flows(&world);
+    if let Some(probability) = world.plan.failures {
+        fail_calls(&world, probability);
+    }
     thread::scope(|scope| {
         // Each has random numbers of its own, so that they do not depend on who runs first.
         let mut fork = || random.fork();

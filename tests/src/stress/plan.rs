@@ -32,6 +32,8 @@ pub struct Plan {
     pub renews: bool,
     /// Transports that keep some received lists for a while.
     pub holds: bool,
+    /// With what probability calls fail that may fail, once everything has begun.
+    pub failures: Option<f64>,
 }
 
 impl Plan {
@@ -56,6 +58,12 @@ impl Plan {
             switches: random.u8(..4) == 0,
             renews: random.bool(),
             holds: random.bool(),
+            failures: match random.u8(..12) {
+                0 => Some(0.05),
+                1 => Some(0.01),
+                2 => Some(0.002),
+                _ => None,
+            },
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::{
 
 use ndis_sim::{
     Irql,
-    ndis::{Adapter, AdapterConfig, OidRequest, OidResult, Open},
+    ndis::{Adapter, AdapterConfig, Error, OidRequest, OidResult, Open},
 };
 use ndis_sys::*;
 use tcpip::{
@@ -18,6 +18,9 @@ use tcpip::{
 
 use super::{Action, World, plan::Plan};
 use crate::listener::Listener;
+
+/// How often an adapter is tried to be started while calls fail.
+const ATTEMPTS: usize = 3;
 
 /// A place on the wire.
 pub struct Station {
@@ -61,6 +64,7 @@ impl Station {
     }
 
     /// Starts an adapter, binds a transport, and offloads the SAs of the flows from and to here.
+    /// With calls failing it may be that none starts.
     pub fn start(&self, world: &World, random: &mut fastrand::Rng) {
         let plan = &world.plan;
         let seed = plan.seed;
@@ -71,8 +75,11 @@ impl Station {
             .mac(Plan::mac(self.index))
             .keyword("*ReceiveBuffers", buffers)
             .keyword("SaOffloadCapacity", ["96", "1024"][random.usize(..2)]);
-        let adapter = world.driver.add_adapter(config);
-        let adapter = adapter.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        let attempts = if plan.failures.is_some() { ATTEMPTS } else { 1 };
+        let started = (0..attempts).find_map(|_| start_adapter(world, config.clone()));
+        let Some(adapter) = started else {
+            return;
+        };
         let listener = Listener::new(
             world.ledger.clone(),
             world.flows.clone(),
@@ -115,9 +122,23 @@ impl Station {
         }
         let running = instance.adapter.restart();
         running.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
-        world.counts.add(Action::Start);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(instance));
     }
+}
+
+/// Starts an adapter. None when that fails because something in it was made to fail.
+pub fn start_adapter(world: &World, config: AdapterConfig) -> Option<Adapter> {
+    let started = match world.driver.add_adapter(config) {
+        Ok(adapter) => adapter,
+        Err(Error::Status(NDIS_STATUS_RESOURCES | NDIS_STATUS_FAILURE))
+            if world.plan.failures.is_some() =>
+        {
+            return None;
+        }
+        Err(error) => panic!("seed {}: {error}", world.plan.seed),
+    };
+    world.counts.add(Action::Start);
+    Some(started)
 }
 
 impl Instance {
@@ -236,6 +257,11 @@ impl Instance {
         };
         for (sa, place) in world.flows.0[flow].sas().iter().zip(&self.handles[flow]) {
             let (status, handles) = self.add_sas(world, &[sa], way, random);
+            if status == NDIS_STATUS_RESOURCES && world.plan.failures.is_some() {
+                // No packets of it are sent; those that come are left to software.
+                world.disturbed[flow].store(true, Ordering::Release);
+                continue;
+            }
             assert_eq!(
                 status,
                 NDIS_STATUS_SUCCESS,
