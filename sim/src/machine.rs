@@ -153,8 +153,8 @@ impl Builder {
     }
 
     /// Perturbs the order of events, another way with each seed: at every call into and out of the
-    /// driver a processor may be held up, preempted (below DISPATCH_LEVEL), or run its DPCs a little
-    /// later. Default: as the host's threads happen to run.
+    /// driver a processor may be held up, preempted (below DISPATCH_LEVEL), run its DPCs a little
+    /// later, or have no time left for them (see [`ntos::dpc_watchdog`]). Default: as the host's threads happen to run.
     #[must_use]
     pub fn perturb(mut self, seed: u64) -> Self {
         self.settings.perturb = Some(seed);

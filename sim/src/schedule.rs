@@ -57,6 +57,11 @@ impl Schedule {
         }
     }
 
+    /// Whether the DPCs before have left no time, as those of other drivers may.
+    pub(crate) fn starves_dpcs(&self) -> bool {
+        self.0.borrow_mut().u8(..16) == 0
+    }
+
     /// Whether DPCs that could run now come a little later, as those do that another processor has
     /// queued. They run at the next crossing, or when the IRQL is lowered.
     pub(crate) fn delays_dpcs(&self) -> bool {

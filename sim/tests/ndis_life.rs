@@ -11,8 +11,8 @@ use ndis_sim::{
     Irql,
     inf::RegValue,
     ndis::{
-        AdapterState, Collector, Error, OidRequest, PowerState, SendNb, SendNbl, SendOptions,
-        header,
+        AdapterState, BusyWorkers, Collector, Error, OidRequest, PowerState, SendNb, SendNbl,
+        SendOptions, header,
     },
 };
 use ndis_support::*;
@@ -27,6 +27,22 @@ fn a_whole_life_is_clean_with_every_version() {
         whole_life(&rig).unwrap();
         assert!(rig.machine.report().is_clean(), "{}", rig.machine.report());
     }
+}
+
+#[test]
+fn work_items_wait_while_the_workers_are_busy() {
+    let rig = Rig::new(Plan::new((6, 20)));
+    let driver = rig.load().unwrap();
+    let ndis = rig.machine.ndis();
+    let busy = BusyWorkers::on(&rig.machine);
+    // Its restart queues one.
+    driver.add_adapter(Rig::config()).unwrap();
+    rig.machine.settle().unwrap();
+    assert_eq!((ndis.work_items_waiting(), ndis.work_items_run()), (1, 0));
+    drop(busy);
+    rig.machine.settle().unwrap();
+    assert_eq!((ndis.work_items_waiting(), ndis.work_items_run()), (0, 1));
+    assert!(driver.unload().unwrap().is_clean());
 }
 
 #[test]

@@ -77,6 +77,9 @@ imports! { FUNCTIONS:
     fn KeRemoveQueueDpc(Dpc: *mut KDPC) -> BOOLEAN;
     /// Waits until every queued DPC of every processor has run. PASSIVE_LEVEL.
     fn KeFlushQueuedDpcs();
+    /// What is left of the time of the deferred procedure calls that run on this processor, one after the
+    /// other. STATUS_UNSUCCESSFUL when none runs. DISPATCH_LEVEL.
+    fn KeQueryDpcWatchdogInformation(WatchdogInformation: *mut KDPC_WATCHDOG_INFORMATION) -> NTSTATUS;
     /// Sets its importance, before it is queued. Any IRQL.
     fn KeSetImportanceDpc(Dpc: *mut KDPC, Importance: KDPC_IMPORTANCE);
     /// Sets the processor that will run it. Any IRQL.

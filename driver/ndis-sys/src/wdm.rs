@@ -108,6 +108,30 @@ const _: () = assert!(size_of::<XSTATE_SAVE>() == 56 && align_of::<XSTATE_SAVE>(
 // SAFETY: it is an array of integers.
 unsafe impl crate::table::Zero for XSTATE_SAVE {}
 
+/// What the watchdog says of the deferred procedure calls of a processor, from
+/// [`KeQueryDpcWatchdogInformation`](crate::KeQueryDpcWatchdogInformation). The figures have no dimension.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct KDPC_WATCHDOG_INFORMATION {
+    /// What one call may take; 0 for no limit.
+    pub DpcTimeLimit: ULONG,
+    /// What is left of that.
+    pub DpcTimeCount: ULONG,
+    /// What a sequence of calls may take together; 0 for no limit.
+    pub DpcWatchdogLimit: ULONG,
+    /// What is left of that.
+    pub DpcWatchdogCount: ULONG,
+    /// Reserved.
+    pub Reserved: ULONG,
+}
+
+const _: () = assert!(
+    size_of::<KDPC_WATCHDOG_INFORMATION>() == 20 && align_of::<KDPC_WATCHDOG_INFORMATION>() == 4
+);
+
+// SAFETY: it consists of integers.
+unsafe impl crate::table::Zero for KDPC_WATCHDOG_INFORMATION {}
+
 callbacks! {
     /// Runs a deferred procedure call at DISPATCH_LEVEL.
     KDEFERRED_ROUTINE, PKDEFERRED_ROUTINE: fn(Dpc: *mut KDPC, DeferredContext: PVOID, SystemArgument1: PVOID, SystemArgument2: PVOID);

@@ -185,6 +185,11 @@ impl Context {
         self.schedule.as_ref()
     }
 
+    /// Whether the DPCs before are to have left no time, this time.
+    pub(crate) fn starves_dpcs(&self) -> bool {
+        self.schedule.as_ref().is_some_and(Schedule::starves_dpcs)
+    }
+
     pub(crate) fn what(&self) -> &'static str {
         self.calls
             .borrow()

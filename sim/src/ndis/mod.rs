@@ -66,6 +66,7 @@ pub use received::{Frame, ReceivedNbl};
 pub use send_buffer::{SendNb, SendNbl};
 pub use state::State;
 pub use status::StatusIndication;
+pub use work_item::BusyWorkers;
 
 use crate::{driver::LoadError, exports::Export, inf::InfError, report::BugCheck};
 

@@ -22,7 +22,7 @@ use super::{
     pool::Pool,
     rules,
     timer::Timer,
-    work_item::WorkItem,
+    work_item::{WorkItem, Workers},
 };
 use crate::{
     history::{Kind, Object},
@@ -125,6 +125,7 @@ pub struct State {
     pub(super) memory: Table<Memory>,
     pub(super) timers: Table<Timer>,
     pub(super) work_items: Table<WorkItem>,
+    pub(super) workers: Workers,
     pub(super) generic_objects: Table<GenericObject>,
 }
 

@@ -2,10 +2,11 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use ndis_sys::{NDIS_HANDLE, PVOID};
+use parking_lot::Mutex;
 
 use super::{
     rules,
@@ -16,6 +17,7 @@ use crate::{
     gate,
     history::Kind,
     irql::Irql,
+    machine::Machine,
     report::violation_about,
 };
 
@@ -24,6 +26,59 @@ pub(super) struct WorkItem {
     pub(super) handle: u64,
     pub(super) owner: Owner,
     queued: AtomicBool,
+}
+
+type Work = Box<dyn FnOnce() + Send>;
+
+/// The system worker threads.
+#[derive(Default)]
+pub(super) struct Workers {
+    run: AtomicU64,
+    /// What waits for a thread; None while there are free ones.
+    waiting: Mutex<Option<Vec<Work>>>,
+}
+
+impl Workers {
+    fn start(&self, machine: &Machine, work: Work) {
+        if let Some(waiting) = &mut *self.waiting.lock() {
+            waiting.push(work);
+        } else {
+            machine.spawn(None, Irql::PASSIVE, work);
+        }
+    }
+}
+
+impl super::State {
+    /// How many work items have been begun.
+    pub fn work_items_run(&self) -> u64 {
+        self.workers.run.load(Ordering::Acquire)
+    }
+
+    /// How many work items wait for [`BusyWorkers`] to end.
+    pub fn work_items_waiting(&self) -> usize {
+        self.workers.waiting.lock().as_ref().map_or(0, Vec::len)
+    }
+}
+
+/// Keeps the system worker threads busy with other things: work items wait until this is dropped.
+pub struct BusyWorkers(Arc<Machine>);
+
+impl BusyWorkers {
+    /// From now on, for work items that are not running yet. Not twice at a time.
+    #[must_use]
+    pub fn on(machine: &Arc<Machine>) -> Self {
+        *machine.ndis().workers.waiting.lock() = Some(Vec::new());
+        Self(Arc::clone(machine))
+    }
+}
+
+impl Drop for BusyWorkers {
+    fn drop(&mut self) {
+        let waiting = self.0.ndis().workers.waiting.lock().take();
+        for work in waiting.into_iter().flatten() {
+            self.0.spawn(None, Irql::PASSIVE, work);
+        }
+    }
 }
 
 pub(super) fn exports() -> Vec<Export> {
@@ -83,12 +138,15 @@ extern "efiapi" fn queue(handle: NDIS_HANDLE, routine: *const (), context: PVOID
         );
     }
     let (routine, context) = (routine as u64, context as u64);
-    here(|machine, _| {
+    here(|machine, state| {
         machine.note(Kind::WorkItem, item.handle, "queued", 0);
-        machine.spawn(None, Irql::PASSIVE, move || {
+        let work = move || {
             // The routine may queue the item again, or free it.
             item.queued.store(false, Ordering::Release);
-            here(|machine, _| machine.note(Kind::WorkItem, item.handle, "runs", 0));
+            here(|machine, state| {
+                state.workers.run.fetch_add(1, Ordering::AcqRel);
+                machine.note(Kind::WorkItem, item.handle, "runs", 0);
+            });
             // SAFETY: the driver's NdisIoWorkItemRoutine, with its arguments.
             unsafe {
                 gate::call(
@@ -97,7 +155,8 @@ extern "efiapi" fn queue(handle: NDIS_HANDLE, routine: *const (), context: PVOID
                     &[context, item.handle],
                 );
             }
-        });
+        };
+        state.workers.start(machine, Box::new(work));
     });
 }
 

@@ -3,6 +3,7 @@
 pub mod debug;
 pub(crate) mod dispatcher;
 pub(crate) mod dpc;
+pub mod dpc_watchdog;
 mod extended_state;
 mod format;
 pub(crate) mod irql;
@@ -25,6 +26,8 @@ pub struct State {
     pub pool: pool::Pool,
     /// What they printed.
     pub log: debug::Log,
+    /// Its watchdog over the DPCs.
+    pub dpc_watchdog: dpc_watchdog::DpcWatchdog,
     pub(crate) dispatcher: dispatcher::Dispatcher,
     pub(crate) locks: lock_order::LockOrder,
 }
@@ -34,6 +37,7 @@ impl State {
         Self {
             pool: pool::Pool::new(settings.special_pool),
             log: debug::Log::new(settings.echo),
+            dpc_watchdog: dpc_watchdog::DpcWatchdog::default(),
             dispatcher: dispatcher::Dispatcher::default(),
             locks: lock_order::LockOrder::default(),
         }
@@ -52,6 +56,7 @@ pub fn exports() -> Vec<Export> {
         debug::exports(),
         dispatcher::exports(),
         dpc::exports(),
+        dpc_watchdog::exports(),
         extended_state::exports(),
         irql::exports(),
         mdl::exports(),

@@ -136,12 +136,16 @@ impl Current {
             if self.machine().is_stopped() {
                 park_forever();
             }
+            let series = processor.dpc_series().saturating_add(1);
+            processor.dpc_series.store(series, Ordering::Relaxed);
+            self.machine().kernel().dpc_watchdog.look(series);
             (dpc.run)();
             if self.irql() != Irql::DISPATCH {
                 let level = self.irql();
                 violation(rules::IRQL_AT_RETURN, format!("a DPC returned at {level}"));
             }
         }
+        processor.dpc_series.store(0, Ordering::Relaxed);
         thread.end_interrupt(bracket);
         thread.irql.set(before);
     }

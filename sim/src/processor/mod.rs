@@ -13,7 +13,7 @@ use std::{
     ptr::NonNull,
     sync::{
         Arc, Weak,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -89,6 +89,8 @@ pub struct Processor {
     queue: Mutex<Queue>,
     wake: Condvar,
     dpc_pending: AtomicBool,
+    /// The DPCs that have run since the IRQL was below DISPATCH_LEVEL, with the one that runs.
+    dpc_series: AtomicU32,
     transitions: AtomicU64,
     /// When the outermost driver callback in progress began, nanoseconds since
     /// `epoch`; 0 for none.
@@ -107,6 +109,7 @@ impl Processor {
             queue: Mutex::default(),
             wake: Condvar::new(),
             dpc_pending: AtomicBool::new(false),
+            dpc_series: AtomicU32::new(0),
             transitions: AtomicU64::new(0),
             entered: AtomicU64::new(0),
             callback: Mutex::new(""),
@@ -144,6 +147,11 @@ impl Processor {
         let before = queue.dpcs.len();
         queue.dpcs.retain(|d| d.key != key);
         queue.dpcs.len() != before
+    }
+
+    /// How many DPCs have run in a row, with the one that runs; 0 when none does.
+    pub(crate) fn dpc_series(&self) -> u32 {
+        self.dpc_series.load(Ordering::Relaxed)
     }
 
     /// How many calls with a key are queued.

@@ -22,6 +22,8 @@ super::rule::rules! {
             "Locks that are held at the same time are always acquired in the same order.";
         DPC_WATCHDOG = "DPC_WATCHDOG_VIOLATION" (0x133, 0), "debugger/bug-check-0x133-dpc-watchdog-violation",
             "A DPC, or a call at DISPATCH_LEVEL, ends within its time.";
+        DPC_SERIES = "DPC_WATCHDOG_VIOLATION" (0x133, 1), "debugger/bug-check-0x133-dpc-watchdog-violation",
+            "DPCs that follow each other on a processor let it go below DISPATCH_LEVEL in time.";
         EXTENDED_STATE_BALANCE = "INVALID_EXTENDED_PROCESSOR_STATE" (0x131, 0),
             "ddi/wdm/nf-wdm-kerestoreextendedprocessorstate",
             "Saves and restores of extended state nest, in one thread at one IRQL, and are balanced when a callback returns.";
