@@ -57,7 +57,8 @@ pub unsafe extern "efiapi" fn initialize(
 /// MiniportHaltEx. Why it halts makes no difference: all of it is memory.
 pub unsafe extern "efiapi" fn halt(context: NDIS_HANDLE, _action: NDIS_HALT_ACTION) {
     // SAFETY: called at PASSIVE_LEVEL, once, with the adapter that MiniportInitializeEx leaked from
-    // its box; nobody else uses it any more but its own DPCs, which dropping it retires.
+    // its box; nobody else uses it any more but its own DPCs and work items, which
+    // dropping it retires.
     let (at, adapter) = unsafe { (Passive::assume(), Box::from_raw(context.cast::<Adapter>())) };
     halt::halt(adapter, at);
 }

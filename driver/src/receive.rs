@@ -1,13 +1,16 @@
 //! The receive path: frames that the wire put into this adapter's queue are opened, stamped and
-//! indicated from the adapter's DPC, a bounded number per run. Sender and receiver are decoupled by
-//! the queue, so a transport that answers inside a receive indication cannot recurse.
+//! indicated from the adapter's DPC, or the work item that stands in for it, a bounded number per run.
+//! Sender and receiver are decoupled by the queue, so a transport that answers inside a receive
+//! indication cannot recurse.
 
 use ipsec::{CryptoStatus, InboundBurst, Outcome, Payloads, Verdict};
-use ndis::{Dispatch, Dpc, Frame, FrameQueue, InfoSlot, SpinLock};
+use ndis::{
+    Deferred, Dispatch, Frame, FrameQueue, InfoSlot, MiniportHandle, OutOfMemory, Passive, SpinLock,
+};
 use ndis_sys::{
     CRYPTO_GENERIC_ERROR, CRYPTO_INVALID_PACKET_SYNTAX, CRYPTO_INVALID_PROTOCOL, CRYPTO_SUCCESS,
     CRYPTO_TRANSPORT_AH_AUTH_FAILED, CRYPTO_TRANSPORT_ESP_AUTH_FAILED,
-    CRYPTO_TUNNEL_AH_AUTH_FAILED, CRYPTO_TUNNEL_ESP_AUTH_FAILED,
+    CRYPTO_TUNNEL_AH_AUTH_FAILED, CRYPTO_TUNNEL_ESP_AUTH_FAILED, NDIS_IO_WORKITEM_FUNCTION,
     NDIS_IPSEC_OFFLOAD_V2_HEADER_NET_BUFFER_LIST_INFO_RECEIVE as HeaderInfo,
     NDIS_IPSEC_OFFLOAD_V2_NET_BUFFER_LIST_INFO_RECEIVE as IpsecInfo,
     NDIS_NET_BUFFER_LIST_8021Q_INFO_TAG_HEADER as TagInfo,
@@ -23,33 +26,41 @@ use crate::{
     stats::{self, Tally},
 };
 
-/// Frames per run of the DPC.
+/// Frames per burst.
 const BURST: usize = 64;
 
 /// What is waiting to be indicated.
 struct Queue {
     frames: FrameQueue,
-    /// The DPC is queued or running. A DPC that runs may be queued on another processor and run there
-    /// at the same time; frames would overtake each other. So it is queued by whoever turns this on.
+    /// The DPC or the work item is queued or running. A DPC that runs may be queued on another processor
+    /// and run there at the same time; frames would overtake each other. So it is queued by whoever turns
+    /// this on.
     active: bool,
 }
 
 /// Frames on their way up.
 pub struct Receiver {
     queue: SpinLock<Queue>,
-    pub dpc: Dpc,
+    pub deferred: Deferred,
 }
 
 impl Receiver {
-    /// Nothing received; the DPC is yet to be initialised.
-    pub const fn new() -> Self {
-        Self {
+    /// Nothing received; what is deferred is yet to be initialised.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub fn new(
+        adapter: MiniportHandle,
+        work_item: NDIS_IO_WORKITEM_FUNCTION,
+        at: Passive<'_>,
+    ) -> Result<Self, OutOfMemory> {
+        Ok(Self {
             queue: SpinLock::new(Queue {
                 frames: FrameQueue::new(),
                 active: false,
             }),
-            dpc: Dpc::uninitialized(),
-        }
+            deferred: Deferred::new(adapter, work_item, at)?,
+        })
     }
 
     /// Takes frames of this adapter's pool, filled by a sender. The queue is bounded by the pool.
@@ -62,31 +73,44 @@ impl Receiver {
         let started = !core::mem::replace(&mut queue.active, true);
         drop(queue);
         if started {
-            self.dpc.queue();
+            self.deferred.queue();
         }
     }
 
-    /// Drops what is queued. The DPC finds nothing then.
+    /// Drops what is queued. The runner finds nothing then.
     pub fn purge(&self, adapter: &Adapter, at: Dispatch<'_>) {
         let frames = self.queue.lock(at).frames.take();
         adapter.frames.give(frames, at);
     }
 
-    /// The end of a run of the DPC: it runs again if there is more.
+    /// The end of a burst: the DPC goes on if there is more.
     fn rest(&self, at: Dispatch<'_>) {
         let mut queue = self.queue.lock(at);
         queue.active = !queue.frames.is_empty();
         let again = queue.active;
         drop(queue);
         if again {
-            self.dpc.queue();
+            self.deferred.queue();
         }
     }
 }
 
-/// The DPC: one burst. The reference on the rundown covers the frames until they come back, and one
+/// The DPC.
+pub fn run_dpc(adapter: &Adapter, at: Dispatch<'_>) {
+    if !adapter.receiver.deferred.makes_way(at) {
+        run(adapter, at);
+    }
+}
+
+/// The work item. The caller touches the adapter no more.
+pub fn run_work_item(adapter: &Adapter, at: Dispatch<'_>) {
+    let deferred = &adapter.receiver.deferred;
+    deferred.run_as_work_item(at, || run(adapter, at));
+}
+
+/// One burst. The reference on the rundown covers the frames until they come back, and one
 /// more the indication itself, for pause must wait until that has returned (MiniportPause).
-pub fn run(adapter: &Adapter, at: Dispatch<'_>) {
+fn run(adapter: &Adapter, at: Dispatch<'_>) {
     let receiver = &adapter.receiver;
     let frames = receiver.queue.lock(at).frames.split_front(BURST);
     let taken = u32::try_from(frames.len()).unwrap_or(u32::MAX);
@@ -107,7 +131,7 @@ pub fn run(adapter: &Adapter, at: Dispatch<'_>) {
     frames.indicate(adapter.handle, at);
     receiver.rest(at);
     // Last: when this is what a pause waits for, NDIS may go on to halt the adapter, which waits
-    // for this DPC.
+    // for this burst.
     adapter.leave_rx(taken.saturating_sub(kept).saturating_add(1), at);
 }
 

@@ -3,11 +3,12 @@
 use core::{cell::UnsafeCell, ptr::null_mut};
 
 use ndis_sys::{
-    KDEFERRED_ROUTINE, KDPC, KeFlushQueuedDpcs, KeInitializeDpc, KeInsertQueueDpc,
-    KeRemoveQueueDpc, PVOID, Zero as _,
+    KDEFERRED_ROUTINE, KDPC, KDPC_WATCHDOG_INFORMATION, KeFlushQueuedDpcs, KeInitializeDpc,
+    KeInsertQueueDpc, KeQueryDpcWatchdogInformation, KeRemoveQueueDpc, PVOID, STATUS_SUCCESS,
+    Zero as _,
 };
 
-use crate::irql::Passive;
+use crate::irql::{Dispatch, Passive};
 
 /// A `KDPC` at a fixed place.
 pub struct Dpc(UnsafeCell<KDPC>);
@@ -56,4 +57,16 @@ pub fn retire<'a>(dpcs: impl IntoIterator<Item = &'a Dpc>, at: Passive<'_>) {
 pub fn flush(_at: Passive<'_>) {
     // SAFETY: PASSIVE_LEVEL by the token.
     unsafe { KeFlushQueuedDpcs() }
+}
+
+/// Whether the DPCs that have run on this processor, one after the other, have used up three quarters
+/// of what the watchdog gives them together: bug check 0x133 (parameter 1) comes at the end of it, and
+/// only a processor that goes below DISPATCH_LEVEL starts anew. False when there is no limit.
+#[must_use]
+pub fn is_time_short(_at: Dispatch<'_>) -> bool {
+    let mut left = KDPC_WATCHDOG_INFORMATION::ZERO;
+    // SAFETY: DISPATCH_LEVEL by the token; the kernel writes the structure and does not keep it.
+    let status = unsafe { KeQueryDpcWatchdogInformation(&raw mut left) };
+    // Without a limit both are 0. It fails when no DPC runs: then none uses up anything.
+    status == STATUS_SUCCESS && left.DpcWatchdogCount < left.DpcWatchdogLimit / 4
 }

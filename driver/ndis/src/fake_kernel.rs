@@ -303,5 +303,6 @@ unused! {
     KeGetCurrentProcessorNumberEx
     KeInitializeEvent KeSetEvent KeClearEvent KeWaitForSingleObject KeInitializeDpc KeInsertQueueDpc
     KeRemoveQueueDpc KeFlushQueuedDpcs NdisMIndicateStatusEx NdisMPauseComplete NdisMResetComplete
+    KeQueryDpcWatchdogInformation NdisAllocateIoWorkItem NdisQueueIoWorkItem NdisFreeIoWorkItem
     NdisOpenConfigurationEx NdisCloseConfiguration NdisReadConfiguration NdisReadNetworkAddress
 }

@@ -6,8 +6,8 @@
 //!   even when it is forgotten in a corner; a receive buffer is a [`Frame`], which goes home when it
 //!   is dropped; a request becomes [`Answered`] once.
 //! - **Extended processor state**: [`ExtendedFeatures::with_state`] is the only bracket.
-//! - **Lifetime**: [`Rundown`] counts what is under way, [`Dpc`]s are retired before their context
-//!   goes.
+//! - **Lifetime**: [`Rundown`] counts what is under way, what is [`Deferred`] is retired before its
+//!   context goes.
 //!
 //! All memory is non-paged: the driver's global allocator is.
 
@@ -26,7 +26,8 @@
 extern crate alloc;
 
 pub mod config;
-pub mod dpc;
+pub mod deferred;
+mod dpc;
 mod event;
 #[cfg(test)]
 mod fake_kernel;
@@ -48,10 +49,11 @@ pub mod sync;
 #[cfg(test)]
 mod tests;
 mod wiping;
+mod work_item;
 mod xstate;
 
 pub use config::{Configuration, Keyword};
-pub use dpc::Dpc;
+pub use deferred::Deferred;
 pub use event::Event;
 pub use frame::{Frame, FramePool, FrameQueue};
 pub use header::header;

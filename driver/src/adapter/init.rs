@@ -9,12 +9,12 @@ use core::{
 
 use ipsec::Engine;
 use ndis::{
-    Dpc, ExtendedFeatures, FramePool, MiniportHandle, NblPool, OutOfMemory, Passive, RaisedIrql,
+    ExtendedFeatures, FramePool, MiniportHandle, NblPool, OutOfMemory, Passive, RaisedIrql,
     at_dispatch, try_box,
 };
 use ndis_sys::{
     ALL_PROCESSOR_GROUPS, KeQueryMaximumProcessorCountEx, NDIS_ERROR_CODE_OUT_OF_RESOURCES,
-    NDIS_MINIPORT_INIT_PARAMETERS, NDIS_STATUS, NDIS_STATUS_RESOURCES, NET_LUID_INFO,
+    NDIS_HANDLE, NDIS_MINIPORT_INIT_PARAMETERS, NDIS_STATUS, NDIS_STATUS_RESOURCES, NET_LUID_INFO,
     NdisWriteErrorLogEntry, PVOID,
 };
 
@@ -70,12 +70,12 @@ fn build(
 
     let context: PVOID = (&raw mut *adapter).cast();
     // SAFETY: the adapter is boxed and does not move any more; nobody uses these before the end of
-    // this function. Both routines are sound with an adapter until they are retired, which dropping
-    // the adapter does first (`halt`).
+    // this function. All routines are sound with an adapter until they are retired, which dropping the
+    // adapter does first (`halt`).
     unsafe {
         adapter.gates.initialize();
-        adapter.receiver.dpc.initialize(receive_dpc, context);
-        adapter.sender.dpc.initialize(send_dpc, context);
+        adapter.receiver.deferred.initialize(receive_dpc, context);
+        adapter.sender.deferred.initialize(send_dpc, context);
     }
     let wanted = config.network_address.unwrap_or(permanent_address);
     let raised = RaisedIrql::raise();
@@ -129,6 +129,8 @@ fn allocate(
         handle,
         (processors as usize).clamp(1, send::MAX_INLINE_PROCESSORS),
         capacity,
+        send_work_item,
+        at,
     )?;
     try_box(Adapter {
         handle,
@@ -143,7 +145,7 @@ fn allocate(
         engine,
         stats: Stats::new(),
         frames,
-        receiver: Receiver::new(),
+        receiver: Receiver::new(handle, receive_work_item, at)?,
         sender,
         vlan_id: AtomicU16::new(config.vlan_id),
         lookahead: AtomicU32::new(u32::try_from(config.mtu()).unwrap_or(u32::MAX)),
@@ -170,7 +172,7 @@ unsafe extern "efiapi" fn receive_dpc(
 ) {
     // SAFETY: initialised with the adapter, which outlives the DPC; DPCs run at DISPATCH_LEVEL.
     let (adapter, at) = unsafe { (&*context.cast::<Adapter>(), ndis::Dispatch::assume()) };
-    receive::run(adapter, at);
+    receive::run_dpc(adapter, at);
 }
 
 /// The send DPC.
@@ -182,22 +184,37 @@ unsafe extern "efiapi" fn send_dpc(
 ) {
     // SAFETY: as in `receive_dpc`.
     let (adapter, at) = unsafe { (&*context.cast::<Adapter>(), ndis::Dispatch::assume()) };
-    send::run_queue(adapter, at);
+    send::run_dpc(adapter, at);
+}
+
+/// The work item that stands in for the receive DPC.
+unsafe extern "efiapi" fn receive_work_item(context: PVOID, _work_item: NDIS_HANDLE) {
+    // SAFETY: initialised with the adapter, which is used only until the work item is done.
+    let adapter = unsafe { &*context.cast::<Adapter>() };
+    at_dispatch(false, |at| receive::run_work_item(adapter, at));
+}
+
+/// The work item that stands in for the send DPC.
+unsafe extern "efiapi" fn send_work_item(context: PVOID, _work_item: NDIS_HANDLE) {
+    // SAFETY: as in `receive_work_item`.
+    let adapter = unsafe { &*context.cast::<Adapter>() };
+    at_dispatch(false, |at| send::run_work_item(adapter, at));
 }
 
 impl Drop for Adapter {
     /// Takes the adapter out of the world before its memory goes: the wire first, so that nobody
-    /// queues a DPC any more, then the DPCs, then the frames that were left in the queue.
+    /// queues a DPC any more, then the DPCs and their work items, then the frames that were left in the
+    /// queue.
     fn drop(&mut self) {
         // SAFETY: an adapter is dropped by a failing MiniportInitializeEx or by MiniportHaltEx, at
         // PASSIVE_LEVEL.
         let at = unsafe { Passive::assume() };
         if self.plug.take().is_none() {
-            // Never attached: the DPCs may not even be initialised.
+            // Never attached: they may not even be initialised.
             return;
         }
-        let dpcs: [&Dpc; 2] = [&self.receiver.dpc, &self.sender.dpc];
-        ndis::dpc::retire(dpcs, at);
+        let deferred = [&self.receiver.deferred, &self.sender.deferred];
+        ndis::deferred::retire(deferred.into_iter(), at);
         at_dispatch(false, |at| self.receiver.purge(self, at));
     }
 }

@@ -18,8 +18,8 @@ pub fn down(adapter: &Adapter, at: Passive<'_>) {
         adapter.gates.close_sends(at);
     });
     adapter.gates.wait_idle(at);
-    // Indications run in the DPC.
-    ndis::dpc::flush(at);
+    // Indications are made by what is deferred.
+    ndis::deferred::flush([&adapter.receiver.deferred].into_iter(), at);
 }
 
 /// To full power: as before.

@@ -2,7 +2,8 @@
 //! first adapter that takes the frame, tagged, sealed there in place, and copied for further takers.
 //!
 //! A call sends at most [`BUDGET`] packets; the rest goes into the adapter's queue, in order, for its
-//! DPC, and can be cancelled there. While the queue is not empty everything goes through it.
+//! DPC or the work item that stands in for it, and can be cancelled there. While the queue is not empty
+//! everything goes through it.
 //!
 //! ```text
 //!  MiniportSendNetBufferLists ---(queue idle)---> run ---> wire ---> receivers' queues
@@ -19,37 +20,38 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use ndis::{
-    Dispatch, Dpc, InfoSlot, MiniportHandle, OutOfMemory, SendChain, SpinLock, current_processor,
-    try_with_capacity,
+    Deferred, Dispatch, InfoSlot, MiniportHandle, OutOfMemory, Passive, SendChain, SpinLock,
+    current_processor, try_with_capacity,
 };
-use ndis_sys::{NDIS_STATUS, NDIS_STATUS_SEND_ABORTED, PVOID};
+use ndis_sys::{NDIS_IO_WORKITEM_FUNCTION, NDIS_STATUS, NDIS_STATUS_SEND_ABORTED, PVOID};
 
 use crate::adapter::Adapter;
 use burst::{Context, run};
 
 /// Processors with a higher number send through the queue only.
 pub const MAX_INLINE_PROCESSORS: usize = 64;
-/// Frames per call, or per run of the DPC.
+/// Frames per call, or per burst from the queue.
 pub const BUDGET: usize = 128;
 
 /// What is waiting to be sent.
 struct Queue {
     chain: SendChain,
-    /// The DPC is queued or running, and holds a reference on the adapter's send rundown.
+    /// The DPC or the work item is queued or running, and holds a reference on the adapter's send rundown.
     active: bool,
 }
 
 /// The sending half of an adapter.
 pub struct Sender {
     queue: SpinLock<Queue>,
-    pub dpc: Dpc,
+    pub deferred: Deferred,
     /// By processor.
     contexts: Vec<SpinLock<Option<Context>>>,
-    dpc_context: SpinLock<Option<Context>>,
+    queue_context: SpinLock<Option<Context>>,
 }
 
 impl Sender {
-    /// Allocates for `processors`, and frames of `capacity` bytes. The DPC is yet to be initialised.
+    /// Allocates for `processors`, and frames of `capacity` bytes. What is deferred is yet to be
+    /// initialised.
     ///
     /// # Errors
     /// [`OutOfMemory`].
@@ -57,6 +59,8 @@ impl Sender {
         adapter: MiniportHandle,
         processors: usize,
         capacity: usize,
+        work_item: NDIS_IO_WORKITEM_FUNCTION,
+        at: Passive<'_>,
     ) -> Result<Self, OutOfMemory> {
         let mut contexts = try_with_capacity(processors)?;
         for _ in 0..processors {
@@ -67,13 +71,13 @@ impl Sender {
                 chain: SendChain::empty(adapter),
                 active: false,
             }),
-            dpc: Dpc::uninitialized(),
+            deferred: Deferred::new(adapter, work_item, at)?,
             contexts,
-            dpc_context: SpinLock::new(Some(Context::new(capacity)?)),
+            queue_context: SpinLock::new(Some(Context::new(capacity)?)),
         })
     }
 
-    /// Completes what is queued with `status`. What the DPC or an inline send works on goes out.
+    /// Completes what is queued with `status`. What a burst works on goes out.
     pub fn abort(&self, status: NDIS_STATUS, at: Dispatch<'_>) {
         let chain = self.queue.lock(at).chain.take();
         chain.complete(status, at);
@@ -149,7 +153,7 @@ fn with_context(
 }
 
 /// Puts what is left into the queue. Returns whether the caller keeps its reference: it goes to the
-/// DPC when this starts it.
+/// runner when this starts it.
 fn enqueue(adapter: &Adapter, chain: SendChain, at: Dispatch<'_>) -> bool {
     if chain.is_empty() {
         return true;
@@ -166,17 +170,30 @@ fn enqueue(adapter: &Adapter, chain: SendChain, at: Dispatch<'_>) -> bool {
     let started = !core::mem::replace(&mut queue.active, true);
     drop(queue);
     if started {
-        sender.dpc.queue();
+        sender.deferred.queue();
     }
     !started
 }
 
-/// The DPC: one burst from the queue. A list is a frame at least.
-pub fn run_queue(adapter: &Adapter, at: Dispatch<'_>) {
+/// The DPC.
+pub fn run_dpc(adapter: &Adapter, at: Dispatch<'_>) {
+    if !adapter.sender.deferred.makes_way(at) {
+        run_queue(adapter, at);
+    }
+}
+
+/// The work item. The caller touches the adapter no more.
+pub fn run_work_item(adapter: &Adapter, at: Dispatch<'_>) {
+    let deferred = &adapter.sender.deferred;
+    deferred.run_as_work_item(at, || run_queue(adapter, at));
+}
+
+/// One burst from the queue. A list is a frame at least.
+fn run_queue(adapter: &Adapter, at: Dispatch<'_>) {
     let sender = &adapter.sender;
     let mut chain = sender.queue.lock(at).chain.split_front(BUDGET);
-    // The DPC's context is there: it does not run twice at a time.
-    with_context(&sender.dpc_context, at, |context| {
+    // The context is there: there is one runner at a time.
+    with_context(&sender.queue_context, at, |context| {
         run(adapter, &mut chain, context, at);
     });
 
@@ -195,9 +212,9 @@ pub fn run_queue(adapter: &Adapter, at: Dispatch<'_>) {
         chain.complete(status, at);
     }
     if again {
-        sender.dpc.queue();
+        sender.deferred.queue();
     } else {
-        // Last: a pause may be complete with this; halt waits for the DPC.
+        // Last: a pause may be complete with this; halt waits for the runner.
         adapter.leave_tx(at);
     }
 }

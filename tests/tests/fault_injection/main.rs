@@ -23,10 +23,11 @@ use tcpip::lab::{HARDWARE_ID, NdisVersion};
 use everything::everything;
 
 /// Imports of the driver that may fail though the driver makes no mistake, by their documentation.
-const MAY_FAIL: [&str; 12] = [
+const MAY_FAIL: [&str; 13] = [
     "ExAllocatePool2",
     "KeSaveExtendedProcessorState",
     "MmMapLockedPagesSpecifyCache",
+    "NdisAllocateIoWorkItem",
     "NdisAllocateMdl",
     "NdisAllocateNetBufferAndNetBufferList",
     "NdisAllocateNetBufferListPool",
@@ -56,7 +57,7 @@ const CALLBACKS: [&str; 5] = [
 ];
 
 /// Imports of the driver that return nothing that could say so, or fail for a mistake only.
-const CANNOT_FAIL: [&str; 38] = [
+const CANNOT_FAIL: [&str; 41] = [
     "DbgPrint",
     "ExAcquireSpinLockExclusiveAtDpcLevel",
     "ExAcquireSpinLockSharedAtDpcLevel",
@@ -73,6 +74,8 @@ const CANNOT_FAIL: [&str; 38] = [
     // FALSE says that the DPC is queued already.
     "KeInsertQueueDpc",
     "KeLowerIrql",
+    // It fails where no DPC runs.
+    "KeQueryDpcWatchdogInformation",
     "KeQueryMaximumProcessorCountEx",
     "KeReleaseSpinLockFromDpcLevel",
     "KeRemoveQueueDpc",
@@ -82,6 +85,7 @@ const CANNOT_FAIL: [&str; 38] = [
     "KeWaitForSingleObject",
     "KfRaiseIrql",
     "NdisCloseConfiguration",
+    "NdisFreeIoWorkItem",
     "NdisFreeMdl",
     "NdisFreeNetBufferList",
     "NdisFreeNetBufferListPool",
@@ -92,6 +96,7 @@ const CANNOT_FAIL: [&str; 38] = [
     "NdisMPauseComplete",
     "NdisMResetComplete",
     "NdisMSendNetBufferListsComplete",
+    "NdisQueueIoWorkItem",
     "NdisWriteErrorLogEntry",
     "RtlGetEnabledExtendedFeatures",
     "WdfVersionUnbind",
