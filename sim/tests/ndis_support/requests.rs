@@ -38,6 +38,18 @@ pub unsafe extern "efiapi" fn oid(
             NDIS_STATUS_SUCCESS
         }
         OID_PNP_SET_POWER => NDIS_STATUS_SUCCESS,
+        OID_802_3_MULTICAST_LIST => {
+            // SAFETY: a set request of this OID.
+            unsafe {
+                let set = &raw mut (*request).DATA.SET_INFORMATION;
+                (*set).BytesRead = (*set).InformationBufferLength;
+            }
+            NDIS_STATUS_SUCCESS
+        }
+        OID_PM_PARAMETERS => {
+            adapter.plan.note("power parameters");
+            NDIS_STATUS_SUCCESS
+        }
         // SAFETY: NDIS's request, a query.
         OID_GEN_MAXIMUM_TOTAL_SIZE => unsafe {
             answer(adapter, request, &adapter.largest.to_le_bytes())
