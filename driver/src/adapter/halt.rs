@@ -23,8 +23,8 @@ pub fn halt(adapter: Box<Adapter>, _at: Passive<'_>) {
 pub fn surprise_removed(adapter: &Adapter, at: Passive<'_>) {
     adapter.state.set(Reason::Removed);
     at_dispatch(false, |at| adapter.stop(NDIS_STATUS_NOT_ACCEPTED, at));
-    // What the DPC has taken from the queue it still opens: without SAs it would go up sealed.
-    ndis::dpc::flush(at);
+    // What was taken from the queue is still opened: without SAs it would go up sealed.
+    ndis::deferred::flush([&adapter.receiver.deferred].into_iter(), at);
     adapter.engine.delete_all();
     trace!("surprise removal");
 }
