@@ -82,6 +82,14 @@ impl SaTally {
     }
 }
 
+impl Tally {
+    /// Packets opened so far.
+    #[inline]
+    pub(crate) fn opened(&self) -> u64 {
+        self.opened.load(Ordering::Relaxed)
+    }
+}
+
 macro_rules! tally {
     ($($field:ident),* $(,)?) => {
         /// The live counters behind [`Counters`]. A burst counts for itself and adds up once.

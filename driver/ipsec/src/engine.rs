@@ -92,9 +92,10 @@ impl Engine {
     #[inline(never)]
     fn set_up(&self, simd: &Simd, params: &SaParams<'_>) -> Result<SaHandle, AddError> {
         let use_number = self.uses.fetch_add(1, Ordering::Relaxed);
-        let sa = sa::build(simd, params, self.legacy_algorithms, use_number)?;
+        let now = self.now();
+        let sa = sa::build(simd, params, self.legacy_algorithms, use_number, now)?;
         if self.table.len() >= nearly_full(self.table.capacity()) {
-            self.displace_idle();
+            self.displace_idle(now);
         }
         self.table
             .insert(sa)
@@ -201,17 +202,20 @@ impl Engine {
         self.tally.read()
     }
 
-    /// Marks one inbound SA that was idle since the last time, so that its next packet
-    /// asks for its deletion (`SaDeleteReq`). The clock algorithm: each SA used meanwhile
-    /// gets another round.
-    fn displace_idle(&self) {
-        let mut idle = None;
-        for sa in self.table.iter() {
-            if sa.direction == Direction::Inbound && !sa.take_used() && idle.is_none() {
-                idle = Some(sa);
-            }
-        }
-        if let Some(sa) = idle {
+    /// The time by which idle SAs are told from busy ones: packets opened by the bursts that have
+    /// ended. The engine has no clock, and only an order is needed.
+    #[inline]
+    pub(crate) fn now(&self) -> u64 {
+        self.tally.opened()
+    }
+
+    /// Marks the inbound SA that was used least recently, so that its next packet asks for its
+    /// deletion (`SaDeleteReq`). One that was added or used since any other's packet is not idle.
+    fn displace_idle(&self, now: u64) {
+        let inbound = self.table.iter().filter(|sa| {
+            sa.direction == Direction::Inbound && !sa.is_displaced() && sa.last_used() < now
+        });
+        if let Some(sa) = inbound.min_by_key(|sa| sa.last_used()) {
             sa.displace();
         }
     }

@@ -19,8 +19,8 @@ use core::num::NonZeroU32;
 use crate::sync::{AtomicU64, Ordering};
 
 /// Low half that stands for "no packet yet": halfway, so that the nearest high half is
-/// the SA's own whatever the first packet's low half is. Taking a real packet with this
-/// very low half for it is harmless: the next packet is nearest to the same high half.
+/// the SA's own whatever the first packet's low half is. A real packet with this very low
+/// half is kept in mind as the one after it, which is as near.
 const NO_PACKET: u64 = 1 << 31;
 
 const HALF: u64 = 1 << 31;
@@ -83,6 +83,7 @@ impl SequenceTracker {
 
     /// A packet with this number was authentic, or is about to be sent.
     pub(crate) fn seen(&self, sequence: u64) {
+        let sequence = sequence.saturating_add(is_no_packet(sequence).into());
         let mut highest = self.highest.load(Ordering::Relaxed);
         while sequence > highest || is_no_packet(highest) {
             match self.highest.compare_exchange_weak(
@@ -220,6 +221,22 @@ mod tests {
         assert_eq!(tracker.highest.load(Ordering::Relaxed), join(2, 50));
         tracker.seen(join(3, 1));
         assert_eq!(tracker.highest.load(Ordering::Relaxed), join(3, 1));
+    }
+
+    /// What stands for "no packet yet" is also a packet's number: what comes after it must not
+    /// bring an older number back.
+    #[test]
+    fn the_middle_is_a_number_like_others() {
+        let tracker = SequenceTracker::new(true, 5);
+        tracker.seen(join(5, 0x8000_0000));
+        for replayed in [1, 2, 0x7FFF_FFFF] {
+            tracker.seen(join(5, replayed));
+            assert_eq!(tracker.inbound(0x8000_0001), join(5, 0x8000_0001));
+        }
+        // An update that comes before the wrap does not hurry it.
+        assert_eq!(tracker.update(6, true), Ok(()));
+        assert_eq!(tracker.inbound(0x8000_0001), join(5, 0x8000_0001));
+        assert_eq!(tracker.inbound(0), join(6, 0));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use common::ah::*;
 use common::*;
 use ipsec::{
     AddError, Algorithm, AuthenticationAlgorithm, CryptoStatus, Direction, EncryptionAlgorithm,
-    SaParams, UdpEncapsulations,
+    Engine, SaParams, SecurityAssociation, UdpEncapsulations,
 };
 
 /// Every algorithm, kind of header and size, with and without ESN, in both modes.
@@ -145,6 +145,17 @@ fn received_lengths() {
 /// What is advertised is taken, and keys have one length.
 #[test]
 fn what_sas_are_taken() {
+    let take = |engine: &Engine, association: SecurityAssociation<'_>| {
+        engine.add_sa(
+            &simd(),
+            &SaParams {
+                direction: Direction::Inbound,
+                endpoints: ANY_V4,
+                udp_encapsulation: UdpEncapsulations::NONE,
+                associations: &[association],
+            },
+        )
+    };
     for engine in [engine(4), legacy_engine(4)] {
         let capabilities = engine.capabilities();
         assert!(capabilities.ah && capabilities.ah_esp_combined);
@@ -170,15 +181,16 @@ fn what_sas_are_taken() {
             key: &[],
             additional_info: 0,
         });
-        let params = SaParams {
-            direction: Direction::Inbound,
-            endpoints: ANY_V4,
-            udp_encapsulation: UdpEncapsulations::NONE,
-            associations: &[association],
-        };
-        assert_eq!(
-            engine.add_sa(&simd(), &params),
-            Err(AddError::InvalidParameter)
-        );
+        // Null encryption is none. A cipher is not AH's.
+        for (key, expected) in [(&[][..], None), (&[1], Some(AddError::InvalidParameter))] {
+            association.encryption.as_mut().unwrap().key = key;
+            assert_eq!(take(&engine, association).err(), expected);
+        }
+        association.encryption = Some(Algorithm {
+            identifier: EncryptionAlgorithm::AesCbc128,
+            key: &[1; 16],
+            additional_info: 0,
+        });
+        assert_eq!(take(&engine, association), Err(AddError::InvalidParameter));
     }
 }

@@ -5,8 +5,8 @@ mod common;
 use common::ah::*;
 use common::*;
 use ipsec::{
-    AuthenticationAlgorithm, CryptoStatus, Direction, EncryptionAlgorithm, Outcome, SendError,
-    SendRequest, Trailer, Verdict,
+    AuthenticationAlgorithm, CryptoStatus, Direction, EncryptionAlgorithm, Outcome, SaParams,
+    SecurityAssociation, SendError, SendRequest, Trailer, UdpEncapsulations, Verdict,
 };
 
 /// AH over ESP: all algorithms of AH with some of ESP, ESP without an ICV of its own among
@@ -251,4 +251,37 @@ fn an_unsupported_header_within_a_tunnel() {
         }))
     );
     assert_eq!(packet[outer.payload(&esp)..][..inner.len()], inner);
+}
+
+/// RFC 4301 section 4.1: an SPI may be of one protocol only. A packet with AH is not a bundle's because
+/// its SPI is that of the bundle's ESP.
+#[test]
+fn an_spi_of_a_bundle_is_of_one_protocol() {
+    let alone = AhSa::new(AuthenticationAlgorithm::Sha256);
+    let mut of_bundle = alone.clone();
+    of_bundle.key[0] ^= 1;
+    let mut esp = Sa::new(EncryptionAlgorithm::AesGcm128, 16);
+    esp.spi = AH_SPI;
+    let ah = SecurityAssociation {
+        spi: AH_SPI + 1,
+        ..of_bundle.association()
+    };
+    let bundle = SaParams {
+        direction: Direction::Inbound,
+        endpoints: ANY_V4,
+        udp_encapsulation: UdpEncapsulations::NONE,
+        associations: &[esp.association(), ah],
+    };
+    let frame = alone.frame(Ip::V4, 1, b"data", UDP);
+    let mut signed = frame.bytes.clone();
+    alone.sign(&mut signed, canonical(Ip::V4, &frame.bytes), frame.ah, 1);
+
+    let engine = engine(2);
+    engine.add_sa(&simd(), &bundle).unwrap();
+    let mut packet = signed.clone();
+    let mismatch = failure(CryptoStatus::InvalidProtocol);
+    assert_eq!(engine.open(&simd(), &mut packet), mismatch);
+    assert_eq!(packet, signed);
+    alone.add_to(&engine, Direction::Inbound).unwrap();
+    assert_eq!(engine.open(&simd(), &mut packet), opened(None));
 }

@@ -488,6 +488,38 @@ fn a_nearly_full_table_asks_the_idle_to_go() {
     }
 }
 
+/// Two SAs in a row, as a host adds a pair: the idle one is asked to go first, and then the one that
+/// was used least recently.
+#[test]
+fn the_least_recently_used_is_asked_to_go_first() {
+    let engine = engine(16);
+    let sas: Vec<Sa> = (1..=16)
+        .map(|spi| {
+            let mut sa = Sa::new(EncryptionAlgorithm::AesGcm128, 16);
+            sa.spi = spi;
+            sa
+        })
+        .collect();
+    let receive = |sa: &Sa| {
+        let mut packet = sa.seal_elsewhere(&Frame::new(Ip::V4, sa, 1, b"data"), 1);
+        let Verdict::Processed(outcome) = engine.open(&simd(), &mut packet) else {
+            panic!("not processed");
+        };
+        outcome.sa_delete_request
+    };
+    for sa in &sas[..14] {
+        sa.add_to(&engine, Direction::Inbound).unwrap();
+    }
+    for index in [3, 0, 1, 2, 4, 5, 7, 8, 9, 10, 11, 12, 13] {
+        assert!(!receive(&sas[index]), "{index}");
+    }
+    sas[14].add_to(&engine, Direction::Inbound).unwrap();
+    sas[15].add_to(&engine, Direction::Outbound).unwrap();
+    for (index, sa) in sas[..15].iter().enumerate() {
+        assert_eq!(receive(sa), [6, 3].contains(&index), "{index}");
+    }
+}
+
 /// Add, delete, send and receive on all processors at once.
 #[test]
 fn everything_at_once() {

@@ -155,9 +155,9 @@ fn the_header_words_may_be_about_either_portion() {
         request.next_header ^= 1;
         refuse(request, SendError::TrailerMismatch);
         request.next_header ^= 1;
-        request.pad_length ^= 1;
+        request.pad_length += 1;
         refuse(request, SendError::TrailerMismatch);
-        request.pad_length ^= 1;
+        request.pad_length -= 1;
         request.esp_header_offset += 1;
         refuse(request, SendError::HeaderMismatch);
     }
@@ -289,6 +289,29 @@ fn what_is_left_alone_within_a_tunnel() {
     let syntax = processed(true, CryptoStatus::InvalidPacketSyntax, None);
     assert_eq!(open(&|inner| inner[2] += 4), syntax, "too long");
     assert_eq!(open(&|inner| inner[3] -= 1), syntax, "not padded");
+}
+
+/// NextCryptoDone is about a tunnel and a transport-mode portion: a tunnel within the tunnel is left
+/// to the transport.
+#[test]
+fn a_tunnel_within_a_tunnel() {
+    let mut nested = Nested::simple();
+    let carried = [headers(Ip::V4, UDP, 77), payload(77)].concat();
+    nested.inner = Frame::tunnel(Ip::V4, &nested.transport, 1, &carried);
+    nested.outer = Frame::tunnel(Ip::V6, &nested.tunnel, 10, &nested.inner.bytes);
+    let engine = nested.receiver(true, true);
+    let within = nested.transport.seal_elsewhere(&nested.inner, 1);
+    let mut packet = within.clone();
+    assert_eq!(
+        engine.open(&simd(), &mut packet),
+        processed(false, CryptoStatus::Success, trailer(&nested.inner))
+    );
+    let mut packet = nested.gcm();
+    assert_eq!(
+        engine.open(&simd(), &mut packet),
+        processed(false, CryptoStatus::Success, trailer(&nested.outer))
+    );
+    assert_eq!(packet[nested.start()..][..within.len()], within);
 }
 
 /// The transport asks for the deletion of what the packet was received over, be it the

@@ -239,12 +239,19 @@ fn association<'k>(
     if of.Flags & !IPSEC_OFFLOAD_V2_ESN_SA != 0 {
         return Err(INVALID);
     }
+    let encryption = algorithm(&of.EncryptionAlgorithm, keys, encryption)?;
+    // AES-GCM has no other authentication: what is beside it is not looked at.
+    let authentication = if encryption.is_some_and(|named| named.identifier.is_combined()) {
+        None
+    } else {
+        algorithm(&of.AuthenticationAlgorithm, keys, authentication)?
+    };
     Ok(SecurityAssociation {
         operation: operation(of.Operation)?,
         spi: of.Spi,
         extended_sequence_numbers: of.Flags & IPSEC_OFFLOAD_V2_ESN_SA != 0,
         sequence_number_high: of.SequenceNumberHighOrder,
-        encryption: algorithm(&of.EncryptionAlgorithm, keys, encryption)?,
-        authentication: algorithm(&of.AuthenticationAlgorithm, keys, authentication)?,
+        encryption,
+        authentication,
     })
 }

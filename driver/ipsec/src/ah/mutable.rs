@@ -159,8 +159,14 @@ fn split_extension(rest: &[u8]) -> Split<'_> {
     rest.split_at_checked(length).ok_or(Unpredictable).map(Some)
 }
 
+/// The Home Address option: the receiver exchanges it with the source address.
+const HOME_ADDRESS: u8 = 201;
+
 /// Hop-by-hop or destination options: what may change on the way counts as zeros, its type
 /// and length do not change (RFC 8200 section 4.2: the third bit of the type).
+///
+/// With a Home Address AH is over the packet as the receiver leaves it (RFC 6275 section
+/// 11.3.2), and mobility is the transport's.
 fn options(header: &[u8], feed: &mut dyn FnMut(&[u8])) -> Result<(), Unpredictable> {
     let (start, mut rest) = header.split_at_checked(2).ok_or(Unpredictable)?;
     feed(start);
@@ -173,6 +179,7 @@ fn options(header: &[u8], feed: &mut dyn FnMut(&[u8])) -> Result<(), Unpredictab
         };
         let (option, later) = rest.split_at_checked(length).ok_or(Unpredictable)?;
         match option {
+            [HOME_ADDRESS, ..] => return Err(Unpredictable),
             [kind, length, ..] if kind & 0x20 != 0 => {
                 feed(&[*kind, *length]);
                 zeros((*length).into(), feed)?;

@@ -29,6 +29,7 @@ pub struct InboundBurst<'a> {
     inner: Cached<'a, Selector>,
     payloads: Payloads,
     counters: Counters,
+    now: u64,
 }
 
 impl<'a> InboundBurst<'a> {
@@ -40,6 +41,8 @@ impl<'a> InboundBurst<'a> {
             inner: Cached::default(),
             payloads: Payloads::default(),
             counters: Counters::default(),
+            // Later than whatever was before.
+            now: engine.now().saturating_add(1),
         }
     }
 
@@ -78,7 +81,7 @@ impl<'a> InboundBurst<'a> {
         let current = self.outer.find(selected.selector, |selector| {
             selector.find(&engine.table).ok_or(NotProcessed::NoSa)
         })?;
-        let (outcome, bytes) = match current.open(self.simd, &selected, packet) {
+        let (outcome, bytes) = match current.open(self.simd, self.now, &selected, packet) {
             Err(Refused::UnsupportedHeader) => return Err(NotProcessed::UnsupportedHeader),
             Err(Refused::Failed(status)) => (Outcome::failed(status), 0),
             Ok(outer) => {
@@ -113,17 +116,19 @@ impl<'a> InboundBurst<'a> {
         }
         let look_up = |selector: &Selector| selector.find(&engine.table).ok_or(());
         let current = self.inner.find(selected.selector, look_up).ok()?;
-        let (status, sa_delete_request) = match current.open(self.simd, &selected, inner) {
+        // NextCryptoDone is about "a tunnel and a transport-mode portion": a tunnel within the
+        // tunnel is the transport's.
+        if current.sa.was_tunnel() {
+            return None;
+        }
+        let (status, sa_delete_request) = match current.open(self.simd, self.now, &selected, inner)
+        {
             Ok(opened) => {
                 self.payloads.inner = Some(opened.payload(outer.payload.start));
                 (CryptoStatus::Success, opened.sa_delete_request)
             }
             Err(Refused::UnsupportedHeader) => return None,
-            // Whatever the SA did before, this is the portion within the tunnel.
-            Err(Refused::Failed(CryptoStatus::TunnelEspAuthFailed)) => {
-                (CryptoStatus::TransportEspAuthFailed, false)
-            }
-            Err(Refused::Failed(status)) => (status, false),
+            Err(Refused::Failed(status)) => (within_tunnel(status), false),
         };
         Some(Outcome {
             next_crypto_done: true,
@@ -148,6 +153,15 @@ impl<'a> InboundBurst<'a> {
             _ => &mut counters.authentication_failures,
         };
         add_one(counter);
+    }
+}
+
+/// Whatever the SA did before, this is the portion within the tunnel.
+fn within_tunnel(status: CryptoStatus) -> CryptoStatus {
+    match status {
+        CryptoStatus::TunnelEspAuthFailed => CryptoStatus::TransportEspAuthFailed,
+        CryptoStatus::TunnelAhAuthFailed => CryptoStatus::TransportAhAuthFailed,
+        status => status,
     }
 }
 

@@ -9,9 +9,10 @@ use crate::ah::transform::AhTransform;
 use crate::ah::{self, Place};
 use crate::esp;
 use crate::esp::transform::EspTransform;
-use crate::packet::{self, Headers};
+use crate::packet;
 use crate::sa::Association;
 use crate::sa::cache::Current;
+use crate::sa::encapsulation;
 use crate::sa::lookup::Selector;
 use crate::verdict::{CryptoStatus, Payload, Trailer};
 
@@ -65,10 +66,11 @@ impl Current<'_, Selector> {
     pub(super) fn open(
         &mut self,
         simd: &Simd,
+        now: u64,
         selected: &Selected,
         packet: &mut [u8],
     ) -> Result<Opened, Refused> {
-        let opened = self.try_open(simd, selected, packet);
+        let opened = self.try_open(simd, now, selected, packet);
         let counters = &mut self.counters;
         let counter = match &opened {
             Ok(opened) => {
@@ -90,12 +92,13 @@ impl Current<'_, Selector> {
     fn try_open(
         &self,
         simd: &Simd,
+        now: u64,
         selected: &Selected,
         packet: &mut [u8],
     ) -> Result<Opened, Refused> {
         let sa = &self.sa;
         let headers = &selected.headers;
-        if sa.operation() != selected.selector.operation {
+        if !sa.shows(selected.selector.operation, selected.selector.spi) {
             return Err(CryptoStatus::InvalidProtocol.into());
         }
         if headers.wrong_length {
@@ -104,7 +107,7 @@ impl Current<'_, Selector> {
         let (mut protocol, mut payload) = (headers.protocol, headers.offset..headers.end);
         let mut ah_number = None;
         if let Some(ah) = &sa.ah {
-            let (place, number) = self.open_ah(simd, ah, headers, packet)?;
+            let (place, number) = self.open_ah(simd, ah, selected, packet)?;
             (protocol, payload) = (place.next_header, place.payload);
             ah_number = Some(number);
         }
@@ -119,7 +122,7 @@ impl Current<'_, Selector> {
             trailer = Some(opened.trailer);
             (protocol, payload) = (opened.trailer.next_header, opened.payload);
         }
-        sa.touch();
+        sa.touch(now);
         sa.learn_mode(packet::is_tunnel(protocol));
         let bytes = bytes as u64;
         let volume = sa
@@ -141,9 +144,10 @@ impl Current<'_, Selector> {
         &self,
         simd: &Simd,
         ah: &Association<dyn AhTransform>,
-        headers: &Headers,
+        selected: &Selected,
         packet: &[u8],
     ) -> Result<(Place, u64), Refused> {
+        let headers = &selected.headers;
         let packet = packet.get(..headers.end).unwrap_or_default();
         let transform = &*ah.transform;
         let place = Place::find(packet, headers, transform)
@@ -151,6 +155,11 @@ impl Current<'_, Selector> {
         // A bundle whose ESP is missing is not the SA's whatever AH says.
         if self.sa.esp.is_some() && place.next_header != packet::ESP {
             return Err(CryptoStatus::InvalidProtocol.into());
+        }
+        // A tunnel within a tunnel is the transport's.
+        let is_within = selected.selector.place == encapsulation::Place::Within;
+        if is_within && packet::is_tunnel(place.next_header) {
+            return Err(Refused::UnsupportedHeader);
         }
         let sequence = ah.inbound(place.low);
         transform

@@ -13,8 +13,8 @@
 //! - "The NET_BUFFER might have padding that will be discarded": `PadLength` bytes at the end.
 //! - The headers are framed as those of any packet, with the first segment's sequence number;
 //!   the others follow it in a row ("Sending Network Data with IPsec Offload Version 2").
-//! - The UDP length is that of each segment. The checksum is zero, as RFC 3948 section 2.1 asks:
-//!   the transport cannot know another.
+//! - The UDP length is that of each segment. The checksum is zero, as RFC 3948 section 2.1 asks of
+//!   IPv4 and RFC 6935 allows over IPv6: the transport cannot know another.
 //! - LsoSupported is about every connection "secured with IPsec", so that AH is done too; "the
 //!   packet won't be sent through a tunnel" (offloading the segmentation of large TCP packets).
 

@@ -85,6 +85,10 @@ impl Portion {
 
     /// Compares it with the out-of-band data: [`SendError::HeaderMismatch`] if that is about
     /// other headers.
+    ///
+    /// Of PadLength one page says that it is "used for a combined large send offload (LSO) and IPsec
+    /// offload", another that it is there without LSO too: zero says nothing of a packet that has its
+    /// trailer.
     pub(super) fn check(&self, request: &SendRequest) -> Result<(), SendError> {
         if let Some(ah) = &self.ah
             && told(request.ah_header_offset) != self.ip.start.saturating_add(ah.start())
@@ -97,11 +101,12 @@ impl Portion {
         if told(request.esp_header_offset) != esp.esp.start {
             return Err(SendError::HeaderMismatch);
         }
-        let told = Trailer {
-            next_header: request.next_header,
-            pad_length: request.pad_length,
-        };
-        if told != esp.trailer {
+        let Trailer {
+            next_header,
+            pad_length,
+        } = esp.trailer;
+        let other_padding = request.pad_length != 0 && request.pad_length != pad_length;
+        if request.next_header != next_header || other_padding {
             return Err(SendError::TrailerMismatch);
         }
         Ok(())

@@ -20,8 +20,8 @@ pub(crate) struct Selector {
 }
 
 impl Selector {
-    /// The SA that fits best: one for the packet's protocol before one for the other (that
-    /// one is there to be reported as a mismatch), then one that names the destination,
+    /// The SA that fits best: one of which it shows protocol and SPI before one of which it shows
+    /// the SPI of another protocol (that one is there to be reported as a mismatch), then one that names the destination,
     /// then one that names the source.
     pub(crate) fn find<'a>(&self, table: &'a Table<Sa>) -> Option<Ref<'a, Sa>> {
         let mut best: Option<(Fit, Ref<'a, Sa>)> = None;
@@ -60,7 +60,7 @@ impl Selector {
             _ => return None,
         };
         Some(Fit {
-            operation: sa.operation() == self.operation,
+            outermost: sa.shows(self.operation, self.spi),
             destination,
             source,
         })
@@ -70,7 +70,7 @@ impl Selector {
 /// How well an SA fits; the greatest is the best.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Fit {
-    operation: bool,
+    outermost: bool,
     destination: bool,
     source: bool,
 }

@@ -10,7 +10,7 @@ mod select;
 use alloc::boxed::Box;
 use core::fmt;
 use core::num::NonZeroU32;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use sa_table::{Handle, Keyed, MAX_KEYS};
 
@@ -75,6 +75,11 @@ pub enum UpdateError {
     Backwards,
 }
 
+/// There was no packet of the SA yet.
+const UNKNOWN_MODE: u8 = 0;
+const TRANSPORT: u8 = 1;
+const TUNNEL: u8 = 2;
+
 /// One offloaded SA: ESP, AH, or the bundle of both, ESP within AH.
 pub(crate) struct Sa {
     pub direction: Direction,
@@ -83,12 +88,14 @@ pub(crate) struct Sa {
     pub esp: Option<Association<dyn EspTransform>>,
     pub ah: Option<Association<dyn AhTransform>>,
     pub tally: SaTally,
-    /// The last authentic packet was in tunnel mode; before there was one, the UDP-ESP subtype
-    /// says so. It is what is known of the mode of a packet whose trailer cannot be read:
-    /// ADD_SA has no member for it, and the outermost header of both modes is the same.
-    tunnel: AtomicBool,
-    /// Used since the last look for idle SAs.
-    used: AtomicBool,
+    /// The mode of the last authentic packet. It is what is known of the mode of a packet whose
+    /// trailer cannot be read: ADD_SA has no member for it, and the outermost header of both
+    /// modes is the same.
+    mode: AtomicU8,
+    /// When a packet was received on it last, or when it was added: see [`Engine::now`].
+    ///
+    /// [`Engine::now`]: crate::Engine::now
+    used: AtomicU64,
     /// The table is nearly full, and this SA was idle: its deletion is to be asked for.
     displaced: AtomicBool,
 }
@@ -151,31 +158,46 @@ impl Sa {
 
     /// A packet was received on this SA.
     #[inline]
-    pub(crate) fn touch(&self) {
-        if !self.used.load(Ordering::Relaxed) {
-            self.used.store(true, Ordering::Relaxed);
+    pub(crate) fn touch(&self, now: u64) {
+        if self.used.load(Ordering::Relaxed) != now {
+            self.used.store(now, Ordering::Relaxed);
         }
     }
 
     /// An authentic packet had this mode.
     #[inline]
     pub(crate) fn learn_mode(&self, tunnel: bool) {
-        if self.tunnel.load(Ordering::Relaxed) != tunnel {
-            self.tunnel.store(tunnel, Ordering::Relaxed);
+        let mode = if tunnel { TUNNEL } else { TRANSPORT };
+        if self.mode.load(Ordering::Relaxed) != mode {
+            self.mode.store(mode, Ordering::Relaxed);
         }
     }
 
+    /// Whether it is taken to be in tunnel mode: before there was a packet, the UDP-ESP subtype
+    /// says so.
     pub(crate) fn is_tunnel(&self) -> bool {
-        self.tunnel.load(Ordering::Relaxed)
+        match self.mode.load(Ordering::Relaxed) {
+            UNKNOWN_MODE => self.encapsulation.says_tunnel(),
+            mode => mode == TUNNEL,
+        }
     }
 
-    /// Whether the SA was used since this was asked the last time.
-    pub(crate) fn take_used(&self) -> bool {
-        self.used.swap(false, Ordering::Relaxed)
+    /// Whether its packets were seen to be in tunnel mode.
+    pub(crate) fn was_tunnel(&self) -> bool {
+        self.mode.load(Ordering::Relaxed) == TUNNEL
+    }
+
+    /// When it was used last.
+    pub(crate) fn last_used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
     }
 
     pub(crate) fn displace(&self) {
         self.displaced.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_displaced(&self) -> bool {
+        self.displaced.load(Ordering::Relaxed)
     }
 
     /// Whether the transport should replace this SA: its sequence numbers or the volume
@@ -203,6 +225,12 @@ impl Sa {
         let ah = self.ah.as_ref().map(|ah| ah.spi);
         let esp = self.esp.as_ref().map(|esp| esp.spi);
         ah.or(esp).unwrap_or(0)
+    }
+
+    /// Whether its packets begin with this: a bundle has two SPIs, and only that of AH is
+    /// outermost (RFC 4301 section 4.1: an SPI may be of one protocol only).
+    pub(crate) fn shows(&self, operation: Operation, spi: u32) -> bool {
+        self.operation() == operation && self.spi() == spi
     }
 
     /// SPI and sequence numbers of one of its protocols.

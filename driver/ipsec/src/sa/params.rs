@@ -138,6 +138,15 @@ pub enum EncryptionAlgorithm {
     AesCbc256,
 }
 
+impl EncryptionAlgorithm {
+    /// Whether it authenticates what it encrypts: the authentication algorithm "should not be
+    /// used" then (page of IPSEC_OFFLOAD_V2_SECURITY_ASSOCIATION).
+    #[must_use]
+    pub const fn is_combined(self) -> bool {
+        matches!(self, Self::AesGcm128 | Self::AesGcm192 | Self::AesGcm256)
+    }
+}
+
 /// `IPSEC_OFFLOAD_V2_AUTHENTICATION_*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthenticationAlgorithm {

@@ -5,7 +5,7 @@
 //! and the frame of a function has room for all that is inlined into it.
 
 use alloc::boxed::Box;
-use core::sync::atomic::AtomicBool;
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
 
 use ipsec_crypto::{
     Aes128, Aes192, Aes256, BlockCipher, Cbc, CbcCipher, Des, Md5, Sha1, Sha256, Simd, TripleDes,
@@ -16,7 +16,7 @@ use super::params::{
     Algorithm, AuthenticationAlgorithm, EncryptionAlgorithm, Operation, SaParams,
     SecurityAssociation,
 };
-use super::{AddError, Association, Sa};
+use super::{AddError, Association, Sa, UNKNOWN_MODE};
 use crate::ah;
 use crate::ah::hmac::HmacTransform;
 use crate::ah::transform::AhTransform;
@@ -34,6 +34,7 @@ pub(crate) fn build(
     params: &SaParams<'_>,
     legacy_algorithms: bool,
     use_number: u64,
+    now: u64,
 ) -> Result<Sa, AddError> {
     // ESP, then AH over the result, is the only documented combination.
     let (esp, ah) = match params.associations {
@@ -66,8 +67,8 @@ pub(crate) fn build(
             .map(|ah| Ok(associated(ah, ah_transform(simd, ah, legacy_algorithms)?)))
             .transpose()?,
         tally: SaTally::default(),
-        tunnel: AtomicBool::new(encapsulation.says_tunnel()),
-        used: AtomicBool::new(true),
+        mode: AtomicU8::new(UNKNOWN_MODE),
+        used: AtomicU64::new(now),
         displaced: AtomicBool::new(false),
     })
 }
@@ -92,7 +93,11 @@ fn ah_transform(
     association: &SecurityAssociation<'_>,
     legacy_algorithms: bool,
 ) -> Result<Box<dyn AhTransform>, AddError> {
-    let (None, Some(authentication)) = (association.encryption, association.authentication) else {
+    // Naming null encryption without a key says the same as naming none.
+    let no_cipher = association.encryption.is_none_or(|encryption| {
+        encryption.identifier == EncryptionAlgorithm::Null && encryption.key.is_empty()
+    });
+    let Some(authentication) = association.authentication.filter(|_| no_cipher) else {
         return Err(AddError::InvalidParameter);
     };
     match authentication.identifier {
