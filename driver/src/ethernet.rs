@@ -85,9 +85,10 @@ pub fn ip(frame: &[u8]) -> Option<(Family, usize)> {
         kind = u16_at(frame, ADDRESSES.saturating_add(TAG))?;
         at = HEADER.saturating_add(TAG);
     }
-    match kind {
-        ETHERTYPE_IPV4 => Some((Family::V4, at)),
-        ETHERTYPE_IPV6 => Some((Family::V6, at)),
+    // What the type says must be what is there: each IP version has its own switches.
+    match (kind, frame.get(at)? >> 4) {
+        (ETHERTYPE_IPV4, 4) => Some((Family::V4, at)),
+        (ETHERTYPE_IPV6, 6) => Some((Family::V6, at)),
         _ => None,
     }
 }

@@ -142,7 +142,8 @@ impl Device {
         }
         // `wdfminiport.h` is not part of wdf.h, so wdk-sys has no binding: the entry is taken from
         // the function table by its index, which has not moved since KMDF 1.7.
-        // SAFETY: the table of KMDF 1.33 has 458 entries.
+        // SAFETY: the table of KMDF 1.7, the first with this entry, reaches to it, and later ones only
+        // grow.
         let entry = unsafe { *wdk_sys::WdfFunctions.add(WdfDeviceMiniportCreateTableIndex) };
         // SAFETY: this entry of the table has that type.
         let create: PFN_WDFDEVICEMINIPORTCREATE = unsafe { transmute(entry) };

@@ -66,6 +66,9 @@ fn segments_are_those_of_a_sender_without_offload() {
                 (536, 8000),
                 (1000, 65_000),
                 (1200, 40_001),
+                // A transport should not ask for this, and would ask again and again.
+                (1000, 1000),
+                (1400, 5),
             ][..],
         ),
         ("9014", &[(1460, 9000), (4000, 65_000), (8700, 60_000)][..]),
@@ -122,6 +125,28 @@ fn segments_are_those_of_a_sender_without_offload() {
         }
         switch.finish();
     }
+}
+
+/// A word with nothing but a type is what a completion leaves: the list may be sent again.
+#[test]
+fn a_word_that_asks_for_nothing() {
+    let switch = Switch::new(610);
+    let (a, b) = pair(&switch, "1514");
+    for (net, words) in [
+        (0, &[LARGE_SEND_V2][..]),
+        (4, &[LARGE_SEND_V2, LARGE_SEND_V2 | LARGE_SEND_IPV6]),
+    ] {
+        for &word in words {
+            let packet = packet(&a, &b, nets()[net].clone(), tcp(0), 700);
+            let list = SendNbl::new(packet.frame()).info(LARGE_SEND, word);
+            assert_eq!(
+                complete(&a, vec![list]),
+                [(NDIS_STATUS_SUCCESS, LARGE_SEND_V2)]
+            );
+            assert_same(&b.received_bytes(), &[packet.frame()], &packet.name);
+        }
+    }
+    switch.finish();
 }
 
 #[test]
@@ -355,16 +380,16 @@ fn nonsense_is_refused_and_nothing_is_sent() {
             FAILURE,
         ),
         (
-            "one segment",
+            "one segment beyond the MTU",
             v4.large(2),
             large_send(&v4, 2, 4000),
-            FAILURE,
+            LENGTH,
         ),
         (
             "the largest MSS",
             v4.large(2),
             large_send(&v4, 2, 0xf_ffff),
-            FAILURE,
+            LENGTH,
         ),
         (
             "segments beyond the MTU",

@@ -9,7 +9,7 @@ use ndis_sys::{
     NDIS_TCP_LARGE_SEND_OFFLOAD_NET_BUFFER_LIST_INFO_TRANSMIT as LargeSendInfo,
     NDIS_TCP_LARGE_SEND_OFFLOAD_NET_BUFFER_LIST_INFO_V1 as LargeSendV1Info,
     NDIS_TCP_LARGE_SEND_OFFLOAD_NET_BUFFER_LIST_INFO_V2 as LargeSendV2Info,
-    NDIS_TCP_LARGE_SEND_OFFLOAD_V1_TYPE,
+    NDIS_TCP_LARGE_SEND_OFFLOAD_V1_TYPE, Zero,
 };
 use task_offload::{
     IpVersion, LargeSendRequest, checksum::Transport, large_send::LargeSendVersion,
@@ -113,7 +113,12 @@ fn checksum(nbl: &SendNbl, current: Current) -> Result<Option<ChecksumRequest>, 
 
 fn large_send(nbl: &SendNbl, current: Current) -> Result<Option<LargeSendRequest>, Refused> {
     let bits = nbl.info(InfoSlot::LargeSend).addr() as u32;
-    if bits == 0 {
+    // Without MSS and offset there is no request: a word with only its type is what a miniport leaves
+    // when it completes a large send, and lists are sent again.
+    let no_request = LargeSendV2Info::ZERO
+        .with(LargeSendV2Info::Type, 1)
+        .with(LargeSendV2Info::IPVersion, 1);
+    if bits & !no_request.Bits == 0 {
         return Ok(None);
     }
     let enabled = current.large_sends();

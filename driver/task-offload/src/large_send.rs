@@ -85,8 +85,9 @@ pub enum LargeSendError {
     WrongLength,
     /// More payload than [`MAX_PAYLOAD_V1`] or [`MAX_PAYLOAD_V2`].
     TooLarge,
-    /// Fewer segments than [`MIN_SEGMENTS`].
-    TooFewSegments,
+    /// There is nothing to cut. A packet of a single segment is no error: the transport should not
+    /// ask for less than [`MIN_SEGMENTS`], and would send it again and again.
+    NoPayload,
     /// The packet is to take a route whose end cannot be told.
     UnknownDestination,
 }
@@ -206,8 +207,8 @@ impl LargeSend {
             sequence: u32::from_be_bytes([*s0, *s1, *s2, *s3]),
             identification,
         };
-        if large.segments() < MIN_SEGMENTS {
-            return Err(Error::TooFewSegments);
+        if payload == 0 {
+            return Err(Error::NoPayload);
         }
         Ok(large)
     }

@@ -382,10 +382,7 @@ fn nonsense_is_refused() {
     type Change = fn(&mut Large, &mut LargeSendRequest);
     let cases: &[(&str, Error, Change)] = &[
         ("no MSS", Error::NoMss, |_, r| r.mss = 0),
-        ("one segment", Error::TooFewSegments, |_, r| r.mss = 3000),
-        ("no payload", Error::TooFewSegments, |l, _| {
-            l.payload.clear()
-        }),
+        ("no payload", Error::NoPayload, |l, _| l.payload.clear()),
         ("offset before", Error::WrongOffset, |_, r| {
             r.tcp_header_offset -= 1
         }),
