@@ -12,6 +12,7 @@ use std::net::IpAddr;
 use crate::{
     packet::{Layout, PROTOCOL_TCP, PROTOCOL_UDP, ipv4_checksum},
     protection::Protection,
+    software::settle,
 };
 
 /// The TCP or UDP header of a packet.
@@ -40,7 +41,7 @@ impl UpperLayer {
         ([PROTOCOL_TCP, PROTOCOL_UDP].contains(&protocol) && at < layout.end).then_some(Self {
             protocol,
             at,
-            destination: layout.destination,
+            destination: destination(frame, layout),
         })
     }
 
@@ -84,6 +85,22 @@ impl UpperLayer {
             frame[field..field + 2].copy_from_slice(&right.to_be_bytes());
         }
     }
+}
+
+/// Where the packet ends up: RFC 1122 section 4.1.3.5 and RFC 8200 section 8.1 have the pseudo header
+/// over the last address of a route. AH counts the header as it arrives there, too.
+fn destination(frame: &[u8], layout: &Layout) -> IpAddr {
+    let arrived = || {
+        let mut headers = frame.get(layout.ip..layout.payload)?.to_vec();
+        let len = headers.len();
+        settle(&mut headers, len).ok()?;
+        Some(if layout.version == 4 {
+            IpAddr::from(*headers.get(16..)?.first_chunk::<4>()?)
+        } else {
+            IpAddr::from(*headers.get(24..)?.first_chunk::<16>()?)
+        })
+    };
+    arrived().unwrap_or(layout.destination)
 }
 
 /// The sum over the pseudo header that TCP/IP leaves in the checksum field for the miniport to go on

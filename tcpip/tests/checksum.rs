@@ -154,3 +154,22 @@ fn checksums_that_are_left_to_the_miniport() {
         assert_eq!(down, frame);
     }
 }
+
+/// RFC 1122 section 4.1.3.5: the checksum of a source-routed packet is over where it ends up.
+#[test]
+fn a_route_leads_to_the_destination() {
+    let mut frame = synthetic::udp_v4(75).unwrap();
+    let right = truth(&frame);
+    assert_eq!(right.udp, Some(true));
+    let hop = frame[30..34].to_vec();
+    // A loose source route with one address to come: the destination of now is a hop before it.
+    let option = [&[131, 7, 4][..], &hop, &[0]].concat();
+    frame.splice(34..34, option);
+    frame[14] += 2;
+    frame[30..34].copy_from_slice(&[203, 0, 113, 9]);
+    let total = (frame.len() - 14) as u16;
+    frame[16..18].copy_from_slice(&total.to_be_bytes());
+    assert_eq!(truth(&frame).udp, Some(true));
+    frame[38] ^= 1;
+    assert_eq!(truth(&frame).udp, Some(false));
+}

@@ -10,6 +10,8 @@ mod mutable;
 pub use ah::SoftwareAh;
 pub use esp::SoftwareEsp;
 
+pub(crate) use mutable::settle;
+
 use crate::{
     algorithm::{Authentication, Suite},
     packet::NoLayout,

@@ -8,7 +8,7 @@ const ROUTING: u8 = 43;
 const DESTINATION: u8 = 60;
 
 /// Settles the headers of `packet`, which are its first `headers` bytes.
-pub(super) fn settle(packet: &mut [u8], headers: usize) -> Result<(), SoftwareError> {
+pub(crate) fn settle(packet: &mut [u8], headers: usize) -> Result<(), SoftwareError> {
     let packet = &mut packet[..headers];
     if packet[0] >> 4 == 4 {
         ipv4(packet)
