@@ -85,7 +85,8 @@ impl Capture {
     /// Reads a file as far as it goes: one that was still being written, or copied, ends within a
     /// packet.
     pub fn read_far(path: &Path) -> Result<Self> {
-        Self::read_inner(path).with_context(|| format!("cannot use the capture {}", path.display()))
+        let parsed = || Self::parse(&std::fs::read(path)?);
+        parsed().with_context(|| format!("cannot use the capture {}", path.display()))
     }
 
     /// An error for a file that could not be read to its end.
@@ -96,13 +97,16 @@ impl Capture {
         }
     }
 
-    fn read_inner(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path)?;
+    /// Parses the bytes of a file, as far as it goes.
+    ///
+    /// # Errors
+    /// When they are not a classic pcap of an Ethernet link.
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
         ensure!(
             !bytes.starts_with(&PCAPNG_MAGIC),
             "it is pcapng; convert it with: tshark -F pcap -r IN.pcapng -w OUT.pcap"
         );
-        let mut reader = PcapReader::new(BufReader::new(bytes.as_slice()))?;
+        let mut reader = PcapReader::new(BufReader::new(bytes))?;
         let header = reader.header();
         if header.datalink != DataLink::ETHERNET {
             bail!("its link type is {:?}, not Ethernet", header.datalink);
@@ -159,7 +163,15 @@ impl Capture {
     }
 
     fn write_inner(&self, path: &Path) -> Result<()> {
-        let mut writer = PcapWriter::with_header(BufWriter::new(File::create(path)?), self.header)?;
+        self.write_to(BufWriter::new(File::create(path)?))
+    }
+
+    /// Writes the bytes of a file.
+    ///
+    /// # Errors
+    /// When `to` takes no more, or a packet is longer than the format can tell.
+    pub fn write_to(&self, to: impl Write) -> Result<()> {
+        let mut writer = PcapWriter::with_header(to, self.header)?;
         for packet in &self.packets {
             writer.write_raw_packet(&RawPcapPacket {
                 ts_sec: packet.timestamp.seconds,

@@ -151,6 +151,13 @@ impl LargePacket {
     }
 }
 
+impl OutgoingLarge {
+    /// Where the TCP header is in the frame.
+    pub fn tcp_at(&self) -> usize {
+        self.tcp_at
+    }
+}
+
 impl Sender<'_> {
     /// Prepares a large packet: its segments take the sequence numbers of the SA in a row.
     ///

@@ -55,11 +55,11 @@ fn functions(parsed: &PeFile64<'_>) -> Option<std::ops::Range<usize>> {
 }
 
 impl Image {
-    /// Maps `file`: sections, base relocations, imports, protections.
+    /// Maps `file`: sections, base relocations, imports, protections. Runs none of its code.
     ///
     /// # Errors
     /// [`LoadError::Format`] and [`LoadError::MissingImport`].
-    pub(super) fn map(
+    pub fn map(
         name: &str,
         file: &[u8],
         resolve: impl Fn(&str, &str) -> Option<*const ()>,

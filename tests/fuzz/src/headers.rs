@@ -26,7 +26,7 @@ pub struct Headers {
 }
 
 /// IPv6 extension headers of which offload knows how to pass them.
-const EXTENSIONS: [u8; 6] = [0, 43, 60, 135, 139, 140];
+pub const EXTENSIONS: [u8; 6] = [0, 43, 60, 135, 139, 140];
 
 impl<'a> Arbitrary<'a> for Headers {
     fn arbitrary(u: &mut Unstructured<'a>) -> Result<Self> {
@@ -68,6 +68,25 @@ impl Headers {
     /// Whether nothing in it can keep AH from being computed.
     pub fn is_plain(&self) -> bool {
         self.rest.is_empty()
+    }
+
+    /// Whether an IPv6 extension header may say that the packet is to, or from, another address than its
+    /// header has.
+    pub fn may_be_elsewhere(&self) -> bool {
+        const ROUTING: u8 = 43;
+        const DESTINATION: u8 = 60;
+        let Some((mut kind, _)) = self.chain else {
+            return false;
+        };
+        let mut at = 0;
+        while at < self.rest.len() {
+            if [ROUTING, DESTINATION].contains(&kind) {
+                return true;
+            }
+            kind = self.rest[at];
+            at += 8 + usize::from(self.rest[at + 1]) * 8;
+        }
+        false
     }
 
     fn extensions(&mut self, u: &mut Unstructured<'_>, count: usize) -> Result<()> {

@@ -5,12 +5,24 @@
 //! An execution starts from nothing and ends with nothing, so that a finding is reproduced by its input
 //! alone.
 
+pub mod capture;
+pub mod checksum;
 pub mod frame;
 pub mod headers;
+pub mod inf;
+pub mod large_send;
+pub mod large_send_ipsec;
+pub mod pe_image;
 pub mod receive;
 pub mod receive_sealed;
 pub mod sa;
+mod sa_buffer;
+pub mod sa_requests;
+pub mod sas_json;
+pub mod second_opinion;
 pub mod send;
+mod sum;
+mod transport;
 
 use ipsec::{Config, Engine, Simd};
 

@@ -6,7 +6,7 @@ use arbitrary::{Arbitrary, Result, Unstructured};
 use ipsec::{
     Algorithm, AuthenticationAlgorithm as Authentication, Direction,
     EncryptionAlgorithm as Encryption, Endpoints, Engine, Operation, SaHandle, SaParams,
-    SecurityAssociation, UdpEncapsulations,
+    SecurityAssociation, UdpEncapsulation, UdpEncapsulations,
 };
 
 use crate::{headers, simd};
@@ -199,7 +199,8 @@ pub struct Sa {
     pub high: Option<u32>,
     /// The addresses of [`headers`] rather than any.
     pub named: bool,
-    /// Tells SAs with equal algorithms apart: a part of the SPIs.
+    /// Tells SAs with equal algorithms apart: the low two bits are a part of the SPIs. The high four are the
+    /// subtypes of UDP encapsulation.
     number: u8,
 }
 
@@ -215,9 +216,29 @@ impl Sa {
     /// The same with other SPIs.
     pub fn other(self) -> Self {
         Self {
-            number: self.number.wrapping_add(1),
+            number: self.number ^ 1,
             ..self
         }
+    }
+
+    /// The same without UDP encapsulation.
+    pub fn without_udp(self) -> Self {
+        Self {
+            number: self.number & 15,
+            ..self
+        }
+    }
+
+    /// Which packets of the SA are in UDP: only ESP without AH can be.
+    pub fn udp_encapsulation(&self) -> UdpEncapsulations {
+        if self.ah().is_some() {
+            return UdpEncapsulations::NONE;
+        }
+        let named = |(bit, _): &(u8, _)| self.number >> 4 & 1 << bit != 0;
+        let subtypes = (0..).zip(UdpEncapsulation::ALL).filter(named);
+        subtypes.fold(UdpEncapsulations::NONE, |types, (_, subtype)| {
+            types.with(subtype)
+        })
     }
 
     pub fn esp(&self) -> Option<EspSuite> {
@@ -238,6 +259,17 @@ impl Sa {
 
     /// Offloads it. Every SA that this module makes is one that the engine takes.
     pub fn add(&self, engine: &Engine, direction: Direction, v6: bool) -> SaHandle {
+        let added = self.with_params(direction, v6, |params| engine.add_sa(&simd(), params));
+        added.expect("an SA that the engine takes")
+    }
+
+    /// What the transport says of it.
+    pub fn with_params<R>(
+        &self,
+        direction: Direction,
+        v6: bool,
+        work: impl FnOnce(&SaParams<'_>) -> R,
+    ) -> R {
         let algorithm = |authentication| Algorithm {
             identifier: authentication,
             key: authentication_key(authentication),
@@ -269,15 +301,12 @@ impl Sa {
                 ..association(Operation::Ah, self.ah_spi())
             });
         }
-        let params = SaParams {
+        work(&SaParams {
             direction,
             endpoints: self.endpoints(v6),
-            udp_encapsulation: UdpEncapsulations::NONE,
+            udp_encapsulation: self.udp_encapsulation(),
             associations: &associations,
-        };
-        engine
-            .add_sa(&simd(), &params)
-            .expect("an SA that the engine takes")
+        })
     }
 
     fn endpoints(&self, v6: bool) -> Endpoints {
