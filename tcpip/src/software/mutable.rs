@@ -6,6 +6,8 @@ use super::SoftwareError;
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
 const DESTINATION: u8 = 60;
+/// RFC 6275 section 6.3.
+const HOME_ADDRESS: u8 = 201;
 
 /// Settles the headers of `packet`, which are its first `headers` bytes.
 pub(crate) fn settle(packet: &mut [u8], headers: usize) -> Result<(), SoftwareError> {
@@ -102,6 +104,10 @@ fn settle_options(options: &mut [u8]) -> Result<(), SoftwareError> {
             continue;
         }
         let kind = options[at];
+        if kind == HOME_ADDRESS {
+            // RFC 6275 section 11.3.2: over the packet as the mobility of the receiver leaves it.
+            return Err(SoftwareError::Headers);
+        }
         let len = usize::from(*options.get(at + 1).ok_or(SoftwareError::Headers)?);
         let data = options.get_mut(at + 2..at + 2 + len);
         let data = data.ok_or(SoftwareError::Headers)?;
