@@ -223,7 +223,19 @@ impl ChecksumStamp {
 }
 
 /// The truth about a frame as it is: its own headers, and of what it carries in the clear.
+///
+/// An 802.1Q tag does not matter: adapters look behind one.
 pub fn truth(frame: &[u8]) -> ChecksumStamp {
+    const TAG: std::ops::Range<usize> = 12..16;
+    if frame.get(12..14) == Some(&[0x81, 0]) && frame.len() >= TAG.end {
+        let mut untagged = frame.to_vec();
+        untagged.drain(TAG);
+        return truth_of(&untagged);
+    }
+    truth_of(frame)
+}
+
+fn truth_of(frame: &[u8]) -> ChecksumStamp {
     let mut truth = ChecksumStamp::default();
     let Ok(layout) = Layout::of(frame) else {
         return truth;

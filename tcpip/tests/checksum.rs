@@ -155,6 +155,16 @@ fn checksums_that_are_left_to_the_miniport() {
     }
 }
 
+#[test]
+fn a_tag_does_not_matter() {
+    for frame in packets() {
+        let mut tagged = frame.clone();
+        tagged.splice(12..12, [0x81, 0, 0x20, 5]);
+        assert_eq!(truth(&tagged), truth(&frame));
+    }
+    assert_eq!(truth(&[0x81; 13]), ChecksumStamp::default());
+}
+
 /// RFC 1122 section 4.1.3.5: the checksum of a source-routed packet is over where it ends up.
 #[test]
 fn a_route_leads_to_the_destination() {
