@@ -317,7 +317,7 @@ fn a_halt_waits_for_the_work_item() {
 }
 
 #[test]
-fn surprise_removal_does_not_wait_and_the_halt_does() {
+fn surprise_removal_waits_for_the_work_item() {
     for which in [sender, receiver] {
         let held = Held::new();
         let adapter = which(&held).adapter.clone();

@@ -70,14 +70,20 @@ impl Deferred {
     #[must_use]
     pub fn makes_way(&self, at: Dispatch<'_>) -> bool {
         let turn = self.turns.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-        (turn & TURNS.wrapping_sub(1) == 0 || dpc::is_time_short(at)) && self.work_item.queue()
+        (turn & TURNS.wrapping_sub(1) == 0 || dpc::is_time_short(at)) && self.work_item.queue(at)
     }
 
     /// What the routine of the work item does, at `DISPATCH_LEVEL`: one burst, as the DPC. What `work`
     /// has borrowed may be gone afterwards.
-    pub fn run_as_work_item(&self, _at: Dispatch<'_>, work: impl FnOnce()) {
+    pub fn run_as_work_item(&self, at: Dispatch<'_>, work: impl FnOnce()) {
         // A DPC that this queues on its own processor comes when the IRQL is lowered.
-        self.work_item.run(work);
+        self.work_item.run(at, work);
+    }
+
+    /// Waits until the bursts are over that have begun. Those that begin meanwhile may be missed.
+    pub fn flush(&self, at: Passive<'_>) {
+        self.work_item.wait(at);
+        dpc::flush(at);
     }
 }
 
@@ -89,15 +95,4 @@ pub fn retire<'a>(all: impl Iterator<Item = &'a Deferred> + Clone, at: Passive<'
         deferred.work_item.retire(at);
     }
     dpc::retire(all.map(|deferred| &deferred.dpc), at);
-}
-
-/// Waits until all bursts are over that are under way, or queued.
-pub fn flush<'a>(all: impl Iterator<Item = &'a Deferred> + Clone, at: Passive<'_>) {
-    for deferred in all.clone() {
-        deferred.work_item.retire(at);
-    }
-    dpc::flush(at);
-    for deferred in all {
-        deferred.work_item.resume();
-    }
 }

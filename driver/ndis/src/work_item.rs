@@ -2,7 +2,7 @@
 
 use core::{
     ptr::null_mut,
-    sync::atomic::{AtomicBool, AtomicPtr, Ordering},
+    sync::atomic::{AtomicPtr, Ordering},
 };
 
 use ndis_sys::{
@@ -11,7 +11,11 @@ use ndis_sys::{
 };
 
 use crate::{
-    event::Event, irql::Passive, memory::OutOfMemory, miniport::MiniportHandle, rundown::Rundown,
+    event::Event,
+    irql::{Dispatch, Passive, at_dispatch},
+    lock::SpinLock,
+    memory::OutOfMemory,
+    miniport::MiniportHandle,
 };
 
 /// A work item of an adapter, allocated beforehand: queueing does not fail.
@@ -23,10 +27,16 @@ pub struct WorkItem {
     item: NDIS_HANDLE,
     routine: NDIS_IO_WORKITEM_FUNCTION,
     context: AtomicPtr<core::ffi::c_void>,
-    queued: AtomicBool,
-    uses: Rundown,
-    /// Signalled while it is retired and not in use.
+    uses: SpinLock<Uses>,
+    /// Signalled while there is no use. Changed with the lock held.
     unused: Event,
+}
+
+struct Uses {
+    /// Those that are queued or running.
+    count: u32,
+    queued: bool,
+    retired: bool,
 }
 
 // SAFETY: NDIS takes the handle on any processor, and the rest is shared by design.
@@ -53,8 +63,11 @@ impl WorkItem {
             item,
             routine,
             context: AtomicPtr::new(null_mut()),
-            queued: AtomicBool::new(false),
-            uses: Rundown::closed(),
+            uses: SpinLock::new(Uses {
+                count: 0,
+                queued: false,
+                retired: false,
+            }),
             unused: Event::uninitialized(),
         })
     }
@@ -70,55 +83,51 @@ impl WorkItem {
         self.context.store(context, Ordering::Relaxed);
         // SAFETY: by the caller's promise.
         unsafe { self.unused.initialize() };
-        self.uses.open();
+        self.unused.set();
     }
 
     /// Queues it; false when it is queued already, or [retired](Self::retire). One that runs may be
     /// queued again: "the system dequeues a work item before it runs the work item's callback routine"
-    /// (IoFreeWorkItem). IRQL <= `DISPATCH_LEVEL`.
+    /// (IoFreeWorkItem).
     #[must_use]
-    pub fn queue(&self) -> bool {
-        if !self.uses.enter(1) {
+    pub fn queue(&self, at: Dispatch<'_>) -> bool {
+        let mut uses = self.uses.lock(at);
+        if uses.queued || uses.retired {
             return false;
         }
-        if self.queued.swap(true, Ordering::AcqRel) {
-            self.leave();
-            return false;
-        }
+        uses.queued = true;
+        uses.count = uses.count.saturating_add(1);
+        self.unused.clear();
+        drop(uses);
         let context = self.context.load(Ordering::Relaxed);
-        // SAFETY: allocated in `new` and freed on drop only; not queued; initialised, for the rundown
-        // is open.
+        // SAFETY: allocated in `new` and freed on drop only, after `retire`, which waits for this use; not
+        // queued.
         unsafe { NdisQueueIoWorkItem(self.item, Some(self.routine), context) }
         true
     }
 
     /// What the routine does. The work item, and what its context points at, may be gone afterwards.
-    /// IRQL <= `DISPATCH_LEVEL`.
-    pub fn run(&self, work: impl FnOnce()) {
-        self.queued.store(false, Ordering::Release);
+    pub fn run(&self, at: Dispatch<'_>, work: impl FnOnce()) {
+        self.uses.lock(at).queued = false;
         work();
-        self.leave();
-    }
-
-    fn leave(&self) {
-        if self.uses.leave(1).0 {
+        let mut uses = self.uses.lock(at);
+        uses.count = uses.count.saturating_sub(1);
+        if uses.count == 0 {
             self.unused.set();
         }
+    }
+
+    /// Waits until it is neither queued nor running, once.
+    pub fn wait(&self, at: Passive<'_>) {
+        self.unused.wait(at);
     }
 
     /// Lets nobody queue it any more, and waits until it is neither queued nor running.
     pub fn retire(&self, at: Passive<'_>) {
-        if self.uses.close().0 {
-            self.unused.set();
-        }
-        // For the event even if the last one has left by now: it may not have set it yet.
+        at_dispatch(false, |at| self.uses.lock(at).retired = true);
         self.unused.wait(at);
-    }
-
-    /// Lets it be queued again after [`retire`](Self::retire).
-    pub fn resume(&self) {
-        self.unused.clear();
-        self.uses.open();
+        // The last one has set the event, and may hold the lock yet.
+        at_dispatch(false, |at| drop(self.uses.lock(at)));
     }
 }
 

@@ -24,7 +24,7 @@ pub fn surprise_removed(adapter: &Adapter, at: Passive<'_>) {
     adapter.state.set(Reason::Removed);
     at_dispatch(false, |at| adapter.stop(NDIS_STATUS_NOT_ACCEPTED, at));
     // What was taken from the queue is still opened: without SAs it would go up sealed.
-    ndis::deferred::flush([&adapter.receiver.deferred].into_iter(), at);
+    adapter.receiver.deferred.flush(at);
     adapter.engine.delete_all();
     trace!("surprise removal");
 }

@@ -19,7 +19,7 @@ pub fn down(adapter: &Adapter, at: Passive<'_>) {
     });
     adapter.gates.wait_idle(at);
     // Indications are made by what is deferred.
-    ndis::deferred::flush([&adapter.receiver.deferred].into_iter(), at);
+    adapter.receiver.deferred.flush(at);
 }
 
 /// To full power: as before.
