@@ -37,6 +37,7 @@ mod oid;
 mod receive;
 mod send;
 mod simd;
+mod stack;
 mod stats;
 mod trace;
 mod version;

@@ -246,3 +246,22 @@ fn leaf_functions_do_what_their_names_say() {
         4
     );
 }
+
+/// A frame's worth below the top, and what the callers have taken is gone.
+#[test]
+fn the_stack_limits_are_those_of_a_kernel_stack() {
+    extern "efiapi" fn f(limits: F2, out: u64) -> u64 {
+        limits(out, out + 8);
+        out
+    }
+    for taken in [0, 10 * 1024, 24 * 1024] {
+        let m = machine();
+        m.kernel().callers.take(taken);
+        let out = Box::leak(Box::new([0_u64; 2]));
+        let args = [import(&m, "IoGetStackLimits"), out.as_mut_ptr() as u64];
+        drive(&m, Irql::HIGH, f as *const (), &args).unwrap();
+        // SAFETY: leaked above, and written by the driver's side meanwhile.
+        let [low, high] = unsafe { (&raw const *out).read_volatile() };
+        assert_eq!(high - low, (24 * 1024 - taken) as u64);
+    }
+}

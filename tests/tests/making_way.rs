@@ -321,8 +321,8 @@ fn surprise_removal_waits_for_the_work_item() {
     for which in [sender, receiver] {
         let held = Held::new();
         let adapter = which(&held).adapter.clone();
-        let running = |adapter: &Adapter| adapter.state() != AdapterState::Running;
-        let (switch, a, b) = held.waits(which, Adapter::surprise_remove, running);
+        // The notification waits for the receiver, and the halt for either.
+        let (switch, a, b) = held.waits(which, Adapter::surprise_remove, |_| true);
         let (_, queued) = statuses(&a, &switch);
         let gone = adapter.mac() == a.adapter.mac();
         let expected = if gone {

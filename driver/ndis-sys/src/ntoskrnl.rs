@@ -85,6 +85,9 @@ imports! { FUNCTIONS:
     /// Sets the processor that will run it. Any IRQL.
     fn KeSetTargetProcessorDpcEx(Dpc: *mut KDPC, ProcNumber: *mut PROCESSOR_NUMBER) -> NTSTATUS;
 
+    /// The ends of the stack that is in use; `IoGetRemainingStackSize` is inline over it. Any IRQL.
+    fn IoGetStackLimits(LowLimit: *mut ULONG_PTR, HighLimit: *mut ULONG_PTR);
+
     /// The index of the current processor in the whole system. Any IRQL; of use at DISPATCH_LEVEL or above.
     fn KeGetCurrentProcessorNumberEx(ProcNumber: *mut PROCESSOR_NUMBER) -> ULONG;
     /// The processor of an index. Any IRQL.

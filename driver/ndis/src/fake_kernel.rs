@@ -303,6 +303,6 @@ unused! {
     KeGetCurrentProcessorNumberEx
     KeInitializeEvent KeSetEvent KeClearEvent KeWaitForSingleObject KeInitializeDpc KeInsertQueueDpc
     KeRemoveQueueDpc KeFlushQueuedDpcs NdisMIndicateStatusEx NdisMPauseComplete NdisMResetComplete
-    KeQueryDpcWatchdogInformation NdisAllocateIoWorkItem NdisQueueIoWorkItem NdisFreeIoWorkItem
+    KeQueryDpcWatchdogInformation IoGetStackLimits NdisAllocateIoWorkItem NdisQueueIoWorkItem NdisFreeIoWorkItem
     NdisOpenConfigurationEx NdisCloseConfiguration NdisReadConfiguration NdisReadNetworkAddress
 }

@@ -45,6 +45,7 @@ mod oid;
 mod oob;
 mod pool;
 mod rundown;
+mod stack;
 pub mod sync;
 #[cfg(test)]
 mod tests;
@@ -68,5 +69,6 @@ pub use oid::{Answered, OidRequest, Verb};
 pub use oob::InfoSlot;
 pub use pool::NblPool;
 pub use rundown::{Drained, Rundown};
+pub use stack::remaining_stack;
 pub use wiping::Wiping;
 pub use xstate::{ExtendedFeatures, ExtendedState, SaveFailed};

@@ -10,13 +10,14 @@ use crate::{
     adapter::{Adapter, state::Reason},
     ethernet::Family,
     simd::with_simd,
+    stack,
 };
 
 /// OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA: succeeds if any SA of the list was offloaded; an SA that was
 /// not gets a null handle. A list that is wrong as a list offloads nothing.
 pub fn add_list(adapter: &Adapter, mut request: OidRequest<'_>, at: Dispatch<'_>) -> Answered {
-    if adapter.state.is(Reason::Resetting) {
-        return request.refuse(NDIS_STATUS_NOT_ACCEPTED);
+    if let Some(status) = refusal(adapter) {
+        return request.refuse(status);
     }
     let result = AddSaList::new(request.input_mut()).map(|list| {
         with_simd(adapter.features, at, |simd| {
@@ -28,8 +29,8 @@ pub fn add_list(adapter: &Adapter, mut request: OidRequest<'_>, at: Dispatch<'_>
 
 /// OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX: one SA.
 pub fn add_extended(adapter: &Adapter, mut request: OidRequest<'_>, at: Dispatch<'_>) -> Answered {
-    if adapter.state.is(Reason::Resetting) {
-        return request.refuse(NDIS_STATUS_NOT_ACCEPTED);
+    if let Some(status) = refusal(adapter) {
+        return request.refuse(status);
     }
     let result = AddSaEx::new(request.input_mut()).map(|one| {
         with_simd(adapter.features, at, |simd| {
@@ -37,6 +38,19 @@ pub fn add_extended(adapter: &Adapter, mut request: OidRequest<'_>, at: Dispatch
         })
     });
     answer(request, result)
+}
+
+/// Why no SA is added now.
+fn refusal(adapter: &Adapter) -> Option<NDIS_STATUS> {
+    if adapter.state.is(Reason::Resetting) {
+        Some(NDIS_STATUS_NOT_ACCEPTED)
+    } else if !stack::has_room() {
+        // The request is answered before it returns, so nobody else could do it; the transport does
+        // IPsec itself.
+        Some(NDIS_STATUS_RESOURCES)
+    } else {
+        None
+    }
 }
 
 /// From the outside in: the buffer, the extended state, the SAs.

@@ -25,7 +25,7 @@ use ndis::{
 };
 use ndis_sys::{NDIS_IO_WORKITEM_FUNCTION, NDIS_STATUS, NDIS_STATUS_SEND_ABORTED, PVOID};
 
-use crate::adapter::Adapter;
+use crate::{adapter::Adapter, stack};
 use burst::{Context, run};
 
 /// Processors with a higher number send through the queue only.
@@ -109,8 +109,8 @@ pub fn send(adapter: &Adapter, mut chain: SendChain, at: Dispatch<'_>) {
     let sender = &adapter.sender;
     if let Some(status) = adapter.state.refusal() {
         chain.take().complete(status, at);
-    } else if sender.queue.lock(at).active {
-        // Order is kept by going behind what waits.
+    } else if !stack::has_room() || sender.queue.lock(at).active {
+        // The DPC has a stack of its own; order is kept by going behind what waits.
     } else {
         send_inline(adapter, &mut chain, at);
     }

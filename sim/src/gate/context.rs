@@ -167,6 +167,11 @@ impl Context {
         &self.stack
     }
 
+    /// Where the driver's stack begins.
+    pub(crate) fn stack_top(&self) -> usize {
+        self.stack.top()
+    }
+
     /// Host stack pointer of the innermost gate.
     pub(super) fn host_rsp(&self) -> usize {
         self.asm.host_rsp.get()

@@ -12,6 +12,7 @@ pub mod mdl;
 mod memory;
 pub mod pool;
 pub(crate) mod spin_lock;
+pub mod stack_limits;
 mod time;
 
 use crate::{
@@ -28,6 +29,8 @@ pub struct State {
     pub log: debug::Log,
     /// Its watchdog over the DPCs.
     pub dpc_watchdog: dpc_watchdog::DpcWatchdog,
+    /// What the callers of a driver leave of the stack.
+    pub callers: stack_limits::Callers,
     pub(crate) dispatcher: dispatcher::Dispatcher,
     pub(crate) locks: lock_order::LockOrder,
 }
@@ -38,6 +41,7 @@ impl State {
             pool: pool::Pool::new(settings.special_pool),
             log: debug::Log::new(settings.echo),
             dpc_watchdog: dpc_watchdog::DpcWatchdog::default(),
+            callers: stack_limits::Callers::default(),
             dispatcher: dispatcher::Dispatcher::default(),
             locks: lock_order::LockOrder::default(),
         }
@@ -63,6 +67,7 @@ pub fn exports() -> Vec<Export> {
         memory::exports(),
         pool::exports(),
         spin_lock::exports(),
+        stack_limits::exports(),
         time::exports(),
     ]
     .concat()

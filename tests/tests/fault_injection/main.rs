@@ -57,13 +57,14 @@ const CALLBACKS: [&str; 5] = [
 ];
 
 /// Imports of the driver that return nothing that could say so, or fail for a mistake only.
-const CANNOT_FAIL: [&str; 41] = [
+const CANNOT_FAIL: [&str; 42] = [
     "DbgPrint",
     "ExAcquireSpinLockExclusiveAtDpcLevel",
     "ExAcquireSpinLockSharedAtDpcLevel",
     "ExFreePool",
     "ExReleaseSpinLockExclusiveFromDpcLevel",
     "ExReleaseSpinLockSharedFromDpcLevel",
+    "IoGetStackLimits",
     "KeAcquireSpinLockAtDpcLevel",
     "KeBugCheckEx",
     "KeClearEvent",

@@ -17,11 +17,13 @@ use anyhow::{Result, bail};
 use super::{Graph, image::Rva};
 
 /// Where packets enter the driver.
-const ENTRIES: [&str; 4] = [
+const ENTRIES: [&str; 6] = [
     "ipsecov2::handlers::send_net_buffer_lists()",
     "ipsecov2::handlers::return_net_buffer_lists()",
     "ipsecov2::adapter::init::send_dpc()",
     "ipsecov2::adapter::init::receive_dpc()",
+    "ipsecov2::adapter::init::send_work_item()",
+    "ipsecov2::adapter::init::receive_work_item()",
 ];
 
 /// The beginnings of the names of imports that take memory: pool, MDLs, NET_BUFFERs and lists, and all that the

@@ -5,6 +5,8 @@ const A: Rva = 0x100;
 const B: Rva = 0x200;
 const C: Rva = 0x300;
 const D: Rva = 0x320;
+const E: Rva = 0x350;
+const F: Rva = 0x360;
 
 /// An image of functions with these frames and this code.
 fn image(functions: &[(Rva, usize, &[u8])]) -> Image {
@@ -133,6 +135,8 @@ fn packets(code: &[u8], more: &[(Rva, &str)]) -> Graph {
         (B, 0, &[0xC3]),
         (C, 0, &[0xC3]),
         (D, 0, &[0xC3]),
+        (E, 0, &[0xC3]),
+        (F, 0, &[0xC3]),
         (0x340, 0, &[0xC3]),
     ];
     let mut image = image(&functions);
@@ -145,6 +149,8 @@ fn packets(code: &[u8], more: &[(Rva, &str)]) -> Graph {
             B => "ipsecov2::handlers::return_net_buffer_lists()",
             C => "ipsecov2::adapter::init::send_dpc()",
             D => "ipsecov2::adapter::init::receive_dpc()",
+            E => "ipsecov2::adapter::init::send_work_item()",
+            F => "ipsecov2::adapter::init::receive_work_item()",
             _ => "ipsec::sa::select::build()",
         };
         Some(name.to_owned())
@@ -163,7 +169,7 @@ fn a_packet_that_allocates_is_found() {
     .concat();
     assert_eq!(
         packet_path::check(&packets(&code, &[(0x380, "KeGetCurrentIrql")])).unwrap(),
-        4
+        6
     );
     let error = packet_path::check(&packets(&code, &[(0x380, "ExAllocatePool2")])).unwrap_err();
     assert!(
