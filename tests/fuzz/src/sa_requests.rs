@@ -69,13 +69,19 @@ impl Spoilt {
             && self.cut.is_none()
     }
 
-    fn apply(&self, buffer: &mut Buffer, stride: usize) {
+    fn apply(&self, buffer: &mut Buffer, stride: usize, size: usize) {
+        let size = size as isize;
         let length = buffer.len();
         let address = buffer.address();
         for (element, target) in self.links.iter().take(4) {
             let at = usize::from(*element) * stride + NEXT;
             if at + 8 <= length {
-                let target = address.wrapping_add_signed((*target).into());
+                // Odd ones lead to where an element just ends within the buffer, or just does not.
+                let target = match target & 1 {
+                    0 => address.wrapping_add_signed((*target).into()),
+                    _ => (address + length)
+                        .wrapping_add_signed(isize::from(*target >> 1) % 32 - size),
+                };
                 buffer.put(at, &target.to_le_bytes());
             }
         }
@@ -173,7 +179,11 @@ impl Model {
                 buffer.put(at + NEXT, &(address + at + ADD_SA_ROOM).to_le_bytes());
             }
         }
-        spoilt.apply(&mut buffer, ADD_SA_ROOM);
+        spoilt.apply(
+            &mut buffer,
+            ADD_SA_ROOM,
+            NDIS_SIZEOF_IPSEC_OFFLOAD_V2_ADD_SA_REVISION_1,
+        );
         let before = buffer.as_slice().to_vec();
         let elements = walk(
             &before,
@@ -185,6 +195,10 @@ impl Model {
         let result = AddSaList::new(buffer.as_mut())
             .map(|list| list.offload(|add| self.offload(add, &before, address, &mut statuses)));
         let added = statuses.iter().filter(|status| status.is_ok()).count();
+        assert!(
+            result.is_err() || elements.is_some(),
+            "a list that leaves the buffer is taken"
+        );
         match result {
             Err(refusal) => {
                 assert!(statuses.is_empty());
@@ -232,7 +246,7 @@ impl Model {
         sa.sa.with_params(sa.direction(), sa.v6, |params| {
             sa_buffer::add_sa_ex(&mut buffer, params)
         });
-        spoilt.apply(&mut buffer, ADD_SA_ROOM);
+        spoilt.apply(&mut buffer, ADD_SA_ROOM, ADD_SA_ROOM);
         let address = buffer.address();
         let before = buffer.as_slice().to_vec();
         let room = CAPACITY - self.sas.len();
@@ -312,7 +326,7 @@ impl Model {
                 buffer.put(index * SIZE + NEXT, &next.to_le_bytes());
             }
         }
-        spoilt.apply(&mut buffer, SIZE);
+        spoilt.apply(&mut buffer, SIZE, SIZE);
         let mut deleted = 0;
         let result = delete_sa(buffer.as_slice(), |handle| {
             deleted += 1;
@@ -335,7 +349,7 @@ impl Model {
         let right = known.and_then(|known| if ah { known.ah } else { known.esp });
         let spi = spi.or(right).unwrap_or(1);
         let mut buffer = sa_buffer::update_sa(handle, operation, spi, high);
-        spoilt.apply(&mut buffer, 0);
+        spoilt.apply(&mut buffer, 0, 0);
         let update = match UpdateSa::parse(buffer.as_slice()) {
             Ok(update) => update,
             Err(refusal) => {
