@@ -60,7 +60,9 @@ fn one_sa_on_all_processors() {
             let mut before = 0;
             while !done.load(Ordering::Relaxed) {
                 let sealed = engine.counters().sealed;
-                assert!(sealed >= before && engine.sas().count() <= 3);
+                assert!(sealed >= before);
+                // The other SA may be met in every slot that it comes to meanwhile.
+                assert!((2..=16).contains(&engine.sas().count()));
                 before = sealed;
             }
         });
