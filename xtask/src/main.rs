@@ -8,6 +8,7 @@ mod hlk;
 mod lab;
 mod paths;
 mod progress;
+mod sanitize;
 mod setup;
 mod shell;
 mod test;
@@ -48,6 +49,8 @@ enum Task {
     Fuzz(fuzz::FuzzArgs),
     /// Run the jobs of the Windows Hardware Lab Kit that apply to the driver, and say where the report is.
     Hlk(HlkArgs),
+    /// Run the tests of the portable crates under a sanitizer; nightly is not needed.
+    Sanitize(SanitizeArgs),
     /// Show how much stack each entry point of the driver can use and by which way, and check it and the
     /// way of packets.
     Stack,
@@ -62,6 +65,13 @@ enum Task {
 struct LabArgs {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
     arguments: Vec<OsString>,
+}
+
+#[derive(Args)]
+struct SanitizeArgs {
+    /// Which one.
+    #[arg(value_enum)]
+    sanitizer: sanitize::Sanitizer,
 }
 
 #[derive(Args)]
@@ -143,6 +153,7 @@ fn run(cli: Cli) -> Result<()> {
         Task::Throughput(args) => lab::run(&ui, "throughput", &args.arguments),
         Task::Fuzz(args) => fuzz::run(&ui, &args),
         Task::Hlk(args) => hlk::run(&ui, args.job.as_deref()),
+        Task::Sanitize(args) => sanitize::run(&ui, args.sanitizer),
         Task::Stack => call_graph::run(&ui, &build::driver(&ui, Arch::X64)?),
         Task::Test(args) => test::run(&ui, &args.filter),
     }
