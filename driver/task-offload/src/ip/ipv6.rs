@@ -102,7 +102,11 @@ pub(super) fn skip_extensions(bytes: &[u8], protocol: u8) -> Result<Passed<'_>, 
         let size = usize::from(*length).saturating_add(1).saturating_mul(8);
         let header = rest.get(..size).ok_or(NotIp)?;
         match passed.protocol {
-            ROUTING => passed.destination = route_end(header),
+            ROUTING => match route_end(header) {
+                // Used up: another one beside it may still lead somewhere.
+                Final::InHeader => {}
+                end => passed.destination = end,
+            },
             DESTINATION => passed.home = home_address(header).or(passed.home),
             _ => {}
         }

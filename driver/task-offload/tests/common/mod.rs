@@ -153,7 +153,7 @@ fn extension() -> impl Strategy<Value = Extension> {
 
 pub fn ipv6(protocol: u8) -> impl Strategy<Value = IpHeader> {
     let extensions = vec(extension(), 0..4).prop_map(|mut list| {
-        // Hop-by-hop options come first; they, a routing header and a home address come once.
+        // Hop-by-hop options come first; they, a route that is not used up and a home address come once.
         list.sort_by_key(|e| e.protocol != 0);
         list.dedup_by_key(|e| {
             if e.protocol == 0 {
@@ -164,9 +164,9 @@ pub fn ipv6(protocol: u8) -> impl Strategy<Value = IpHeader> {
         });
         let (mut routes, mut homes) = (0, 0);
         list.retain(|e| {
-            routes += usize::from(e.protocol == 43);
+            routes += usize::from(e.destination.is_some());
             homes += usize::from(e.home.is_some());
-            (e.protocol != 43 || routes == 1) && (e.home.is_none() || homes == 1)
+            (e.destination.is_none() || routes == 1) && (e.home.is_none() || homes == 1)
         });
         list
     });
