@@ -22,6 +22,7 @@ use crate::{
     offload::Way,
     packet::ETHERNET_HEADER,
     recorder::{Indicated, Recorder},
+    run::forget,
     sas::SaFile,
     split::Split,
     unframe::HeaderInfo,
@@ -167,6 +168,7 @@ pub fn receive_far(options: &ReceiveOptions, progress: &ProgressBar) -> Result<R
     let file = SaFile::read(&options.sas)?;
     fs::create_dir_all(&options.out)
         .with_context(|| format!("cannot make {}", options.out.display()))?;
+    forget(&options.out, &["received.jsonl", "indicated.pcap"])?;
     progress.set_length(input.packets.len() as u64);
     let largest = input.packets.iter().map(|packet| packet.frame.len()).max();
 

@@ -105,7 +105,10 @@ pub fn run(options: &RunOptions, progress: &ProgressBar) -> Result<Outcome> {
     let input = Capture::read_far(&options.input)?;
     fs::create_dir_all(&options.out)
         .with_context(|| format!("cannot make {}", options.out.display()))?;
-    forget_last_run(&options.out)?;
+    forget(
+        &options.out,
+        &["wire.pcap", "received.pcap", "summary.json"],
+    )?;
     progress.set_length(input.packets.len() as u64);
 
     let longest = (1..)
@@ -250,8 +253,8 @@ pub fn run(options: &RunOptions, progress: &ProgressBar) -> Result<Outcome> {
 }
 
 /// Takes away what an earlier run left, so that after a failure nothing looks like its result.
-fn forget_last_run(out: &Path) -> Result<()> {
-    for name in ["wire.pcap", "received.pcap", "summary.json"] {
+pub(crate) fn forget(out: &Path, names: &[&str]) -> Result<()> {
+    for name in names {
         let file = out.join(name);
         if let Err(error) = fs::remove_file(&file)
             && error.kind() != io::ErrorKind::NotFound

@@ -14,6 +14,7 @@ use crate::{
     offload::Way,
     outbound::{Outgoing, Sender},
     recorder::Recorder,
+    run::forget,
     sas::{SaFile, max_overhead},
     split::Split,
     tasks::{Descender, Descent},
@@ -57,8 +58,12 @@ impl Sent {
     }
 }
 
-/// A packet of the capture: its number, its lists, and what must be on the wire.
-type Down = (usize, usize, Vec<Outgoing>);
+/// A packet of the capture: its number, how many lists it goes down in, and what must be on the wire.
+type Down<'a> = (usize, &'a Packet, usize, Vec<Outgoing>);
+
+/// Frames after which a burst ends, segments counted: what is on the wire has to fit into the tap's
+/// receive buffers.
+const FRAMES: usize = 128;
 
 /// Sends a capture. The frames are recorded as they are, not compared with anything. A packet that
 /// does not go out is a problem in the result; the others are in `wire.pcap`.
@@ -67,6 +72,7 @@ pub fn send(options: &SendOptions, progress: &ProgressBar) -> Result<Sent> {
     let file = SaFile::read(&options.sas)?;
     fs::create_dir_all(&options.out)
         .with_context(|| format!("cannot make {}", options.out.display()))?;
+    forget(&options.out, &["wire.pcap"])?;
     progress.set_length(input.packets.len() as u64);
 
     let longest = input.packets.iter();
@@ -93,32 +99,43 @@ pub fn send(options: &SendOptions, progress: &ProgressBar) -> Result<Sent> {
     };
     let mut wire = input.like();
     let mut sent = Sent::default();
-    for (index, burst) in input.packets.chunks(options.burst.max(1)).enumerate() {
-        let first = index * options.burst.max(1) + 1;
+    let mut waiting = (1..).zip(&input.packets).peekable();
+    while waiting.peek().is_some() {
         let mut down = Vec::new();
         let mut chain = Vec::new();
-        for (packet, number) in burst.iter().zip(first..) {
-            let Descent { lists, packets } = descender.descend(number, &packet.frame)?;
-            down.push((number, lists.len(), packets));
-            chain.extend(lists);
+        let mut frames = 0;
+        while down.len() < options.burst.max(1)
+            && frames < FRAMES
+            && let Some((number, packet)) = waiting.next()
+        {
+            match descender.descend(number, &packet.frame) {
+                Ok(Descent { lists, packets }) => {
+                    frames += packets.len();
+                    down.push((number, packet, lists.len(), packets));
+                    chain.extend(lists);
+                }
+                Err(error) => sent.problems.push(format!("{error:#}")),
+            }
         }
         let lists = chain.len();
         a.send(chain)?;
         let completed = a_side.take_completed(lists, PATIENCE);
-        let went_out = |&(number, lists, _): &Down| check_completions(number, lists, &completed);
+        let went_out =
+            |(number, _, lists, _): &Down<'_>| check_completions(*number, *lists, &completed);
         let good = down.iter().filter(|down| went_out(down).is_ok());
-        let count = good.map(|(_, _, packets)| packets.len()).sum();
-        let mut on_wire = tap_side.take_received(count, PATIENCE).into_iter();
+        let count = good.map(|(_, _, _, packets)| packets.len()).sum();
+        let on_wire = tap_side.take_received(count, PATIENCE);
         if let Some(check) = lab.machine().bug_check() {
             wire.write(&options.out.join("wire.pcap"))?;
             return Err(check.into());
         }
-        for (packet, down) in burst.iter().zip(&down) {
-            let (number, _, packets) = down;
+        let came = on_wire.len();
+        let mut on_wire = on_wire.into_iter();
+        for down in &down {
+            let (number, packet, _, packets) = down;
             let mut record = || -> Result<()> {
                 went_out(down)?;
-                for outgoing in packets {
-                    let seen = on_wire.next().context("it never was on the wire")?;
+                for (outgoing, seen) in packets.iter().zip(on_wire.by_ref()) {
                     check_untouched(&seen)?;
                     wire.packets.push(Packet::new(packet.timestamp, seen.frame));
                     sent.packets += 1;
@@ -131,8 +148,19 @@ pub fn send(options: &SendOptions, progress: &ProgressBar) -> Result<Sent> {
                 sent.problems
                     .push(format!("packet {number} ({about}): {error:#}"));
             }
+            progress.set_position(*number as u64);
         }
-        progress.set_position((first + burst.len() - 1) as u64);
+        if came < count {
+            // What is on the wire does not tell which packet it was.
+            let numbers = |of: Option<&Down<'_>>| of.map_or(0, |(number, ..)| *number);
+            sent.problems.push(format!(
+                "of the packets from {} to {} only {came} of {count} frames were on the wire: stopped there, \
+                 and which of them are missing is not known",
+                numbers(down.first()),
+                numbers(down.last())
+            ));
+            break;
+        }
     }
     if let Err(error) = input.check_whole(&options.input) {
         sent.problems.push(error.to_string());

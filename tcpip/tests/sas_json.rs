@@ -82,3 +82,12 @@ fn mistakes_are_named() {
         assert!(error.contains(message), "{change:?}: {error}");
     }
 }
+
+#[test]
+fn the_example_of_the_page_is_taken() {
+    let page = include_str!("../../docs/sas-json.md");
+    let (_, rest) = page.split_once("```json\n").unwrap();
+    let (example, _) = rest.split_once("```").unwrap();
+    let file = SaFile::parse(example).unwrap();
+    assert_eq!(file.sas.len(), 1);
+}

@@ -113,7 +113,7 @@ impl Files {
             input: input.to_owned(),
             out: self.path("out"),
             split: Split::Random(5),
-            burst: 4,
+            burst: 32,
         };
         let sent = send(&options, &ProgressBar::hidden()).unwrap();
         let wire = Capture::read(&self.path("out/wire.pcap")).unwrap();
@@ -223,4 +223,41 @@ fn what_is_switched_off_is_not_done() {
         assert!(problem.starts_with(&format!("packet {lost} ")), "{problem}");
         assert!(problem.contains("NDIS_STATUS_FAILURE"), "{problem}");
     }
+}
+
+/// More segments than the receiver has buffers: they go in bursts that fit.
+#[test]
+fn a_capture_of_large_packets() {
+    let files = Files(tempfile::tempdir().unwrap());
+    let packet = large(["203.0.113.1", "203.0.113.2"], 60_000);
+    let input = files.capture("down.pcap", vec![whole(&packet); 32]);
+    let sas = files.sas("tasks.json", tasks(LsoVersion::V2));
+    let (sent, wire) = files.send(&sas, &input, &[]);
+    assert_eq!(sent.problems, [""; 0]);
+    let once = packet.segments().unwrap();
+    assert_eq!(wire.len(), 32 * once.len());
+    assert!(wire.chunks(once.len()).all(|segments| segments == once));
+}
+
+/// The packet for which there is no number is named, and the others go out.
+#[test]
+fn numbers_that_are_used_up() {
+    let files = Files(tempfile::tempdir().unwrap());
+    let mut file = SaFile::parse(SAS).unwrap();
+    file.sas[0].esp.as_mut().unwrap().sequence = u32::MAX;
+    let sas = files.path("last.json");
+    file.write(&sas).unwrap();
+    let udp = [
+        synthetic::udp_v4(100).unwrap(),
+        synthetic::udp_v4(100).unwrap(),
+    ];
+    let clear = large(["203.0.113.1", "203.0.113.2"], 99);
+    let frames = [&udp[..], &[whole(&clear)]].concat();
+    let input = files.capture("down.pcap", frames);
+    let (sent, wire) = files.send(&sas, &input, &[]);
+    let [problem] = &sent.problems[..] else {
+        panic!("{:?}", sent.problems)
+    };
+    assert!(problem.starts_with("packet 2"), "{problem}");
+    assert_eq!((wire.len(), sent.protected), (2, 1));
 }

@@ -37,8 +37,8 @@ pub struct MachineArguments {
     /// Processors of the simulated machine
     #[arg(long, global = true, default_value_t = 2, value_parser = at_least_one::<64>)]
     pub processors: usize,
-    /// NET_BUFFER_LISTs per send call
-    #[arg(long, global = true, default_value_t = 32, value_parser = at_least_one::<8192>)]
+    /// NET_BUFFER_LISTs per send call: at most 256, for the receiver has 512 buffers
+    #[arg(long, global = true, default_value_t = 32, value_parser = at_least_one::<256>)]
     pub burst: usize,
     /// How packets lie in memory: whole, headers (headers, payload and trailer apart), random,
     /// random:SEED, or a number of bytes per MDL
