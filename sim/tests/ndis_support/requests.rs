@@ -157,6 +157,9 @@ pub unsafe extern "efiapi" fn direct_oid(
     if adapter.does(Misdeed::DeleteFails) {
         return NDIS_STATUS_INVALID_PARAMETER;
     }
+    if adapter.removed.load(SeqCst) && !adapter.does(Misdeed::AnswerRemoved) {
+        return NDIS_STATUS_NOT_ACCEPTED;
+    }
     // SAFETY: a set request, whose buffer is as the tests lay it out.
     unsafe {
         let buffer = (*request).DATA.SET_INFORMATION.InformationBuffer;
