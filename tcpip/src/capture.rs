@@ -17,8 +17,43 @@ use pcap_file::{
 /// The snapshot length that tcpdump uses for "everything".
 const SNAP_LEN: u32 = 262_144;
 
+/// Bytes of the header of a classic pcap file.
+const FILE_HEADER: usize = 24;
+
 /// First bytes of a pcapng file.
 const PCAPNG_MAGIC: [u8; 4] = [0x0A, 0x0D, 0x0D, 0x0A];
+
+/// First bytes of a classic pcap file: micro- or nanoseconds, in either byte order.
+const PCAP_MAGICS: [[u8; 4]; 4] = [
+    [0xD4, 0xC3, 0xB2, 0xA1],
+    [0xA1, 0xB2, 0xC3, 0xD4],
+    [0x4D, 0x3C, 0xB2, 0xA1],
+    [0xA1, 0xB2, 0x3C, 0x4D],
+];
+
+/// Whether a file begins as captures do.
+pub(crate) fn is_capture(bytes: &[u8]) -> bool {
+    let magic = bytes.get(..4);
+    magic.is_some_and(|magic| {
+        PCAP_MAGICS
+            .iter()
+            .chain([&PCAPNG_MAGIC])
+            .any(|it| it == magic)
+    })
+}
+
+/// What a file is that is no capture, in words.
+fn look(bytes: &[u8]) -> String {
+    let start = &bytes[..bytes.len().min(16)];
+    match str::from_utf8(start) {
+        _ if bytes.is_empty() => "an empty file".to_owned(),
+        Ok(text) if text.trim_start().starts_with('{') => {
+            "JSON (a sas.json is what --sas takes)".to_owned()
+        }
+        Ok(text) if !text.contains('\0') => format!("text that begins with {text:?}"),
+        _ => format!("the first bytes {}", hex::encode(start)),
+    }
+}
 
 /// When a packet was captured, in the units of its file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -106,10 +141,23 @@ impl Capture {
             !bytes.starts_with(&PCAPNG_MAGIC),
             "it is pcapng; convert it with: tshark -F pcap -r IN.pcapng -w OUT.pcap"
         );
+        ensure!(
+            is_capture(bytes),
+            "expected a classic pcap file, found {}",
+            look(bytes)
+        );
+        ensure!(
+            bytes.len() >= FILE_HEADER,
+            "expected the {FILE_HEADER} bytes of a pcap file's header, found a file of {}",
+            bytes.len()
+        );
         let mut reader = PcapReader::new(BufReader::new(bytes))?;
         let header = reader.header();
         if header.datalink != DataLink::ETHERNET {
-            bail!("its link type is {:?}, not Ethernet", header.datalink);
+            bail!(
+                "expected the link type Ethernet, found {:?}",
+                header.datalink
+            );
         }
         let (mut packets, mut cut) = (Vec::new(), None);
         while let Some(packet) = reader.next_raw_packet() {

@@ -19,14 +19,14 @@ use ndis_sys::{
     NDIS_TCP_LARGE_SEND_OFFLOAD_NET_BUFFER_LIST_INFO_V1 as V1,
     NDIS_TCP_LARGE_SEND_OFFLOAD_NET_BUFFER_LIST_INFO_V2 as V2, TcpLargeSendNetBufferListInfo, Zero,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
     checksum::{UpperLayer, pseudo_header_sum},
     offload::{self, Handle},
     outbound::{Outgoing, Sender},
     packet::{Layout, PROTOCOL_TCP, ipv4_checksum, set_ip_length},
-    sas::Sa,
+    sas::{Sa, text},
 };
 
 /// FIN and PSH: only the last segment has them.
@@ -35,8 +35,8 @@ const LAST: u8 = 0x01 | 0x08;
 const FIRST: u8 = 0x80;
 
 /// Versions of large send offload: in `sas.json` the number.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "u8", into = "u8")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(into = "u8")]
 pub enum LsoVersion {
     /// IPv4 only; the length of the large packet is in its IP header.
     V1,
@@ -45,14 +45,11 @@ pub enum LsoVersion {
     V2,
 }
 
-impl TryFrom<u8> for LsoVersion {
-    type Error = String;
-
-    fn try_from(number: u8) -> std::result::Result<Self, String> {
-        match number {
+impl<'de> Deserialize<'de> for LsoVersion {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        match text::number::<D, u8, 1, 2>(deserializer)? {
             1 => Ok(Self::V1),
-            2 => Ok(Self::V2),
-            other => Err(format!("there is no large send offload version {other}")),
+            _ => Ok(Self::V2),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! as they are where TCP/IP would do that, and are cut here where it would not: into a tunnel, with
 //! fewer segments than `MinSegmentCount`, and with more than `MaxOffLoadSize`.
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use ndis_sim::ndis::SendNbl;
 use ndis_sys::{NDIS_OFFLOAD, TcpIpChecksumNetBufferListInfo};
 use serde::{Deserialize, Serialize};
@@ -16,12 +16,16 @@ use crate::{
     offload::Handle,
     outbound::{Outgoing, Sender},
     packet::{Layout, PROTOCOL_TCP},
+    sas::text,
     split::Split,
 };
 
 /// Member `tasks` of `sas.json`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "an object with checksums and large_send"
+)]
 pub struct Tasks {
     /// The checksums of IPv4, TCP and UDP.
     #[serde(default)]
@@ -34,12 +38,13 @@ pub struct Tasks {
 
 /// How large TCP packets are to be cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with mss and version")]
 pub struct LargeSend {
     /// Version of large send offload, 1 or 2. Version 1 is for IPv4: IPv6 packets use version 2.
     #[serde(default)]
     pub version: LsoVersion,
-    /// The most bytes of payload in a segment.
+    /// The most bytes of payload in a segment. The out-of-band word has 20 bits for it.
+    #[serde(deserialize_with = "text::number::<_, _, 1, 0xF_FFFF>")]
     pub mss: usize,
 }
 
@@ -47,17 +52,6 @@ impl Tasks {
     /// Whether nothing is left to the adapter.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
-    }
-
-    /// # Errors
-    ///
-    /// An MSS that NDIS has no room for.
-    pub fn validate(&self) -> Result<()> {
-        if let Some(LargeSend { mss, .. }) = self.large_send {
-            // 20 bits in the out-of-band word.
-            ensure!((1..1 << 20).contains(&mss), "an mss of {mss}");
-        }
-        Ok(())
     }
 
     /// Bytes of the longest frame that comes out of this one, without what SAs add.

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::text;
 use crate::algorithm::{Authentication, Encryption, Suite};
 
 /// Security parameters index; written as `0x` and eight hex digits, read in any base.
@@ -30,30 +31,13 @@ impl Serialize for Spi {
 
 impl<'de> Deserialize<'de> for Spi {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Form {
-            Number(u32),
-            Text(String),
-        }
-        match Form::deserialize(deserializer)? {
-            Form::Number(number) => Ok(Self(number)),
-            Form::Text(text) => {
-                let parsed = match text.strip_prefix("0x") {
-                    Some(digits) => u32::from_str_radix(digits, 16),
-                    None => text.parse(),
-                };
-                parsed
-                    .map(Self)
-                    .map_err(|_| serde::de::Error::custom(format!("{text:?} is not an SPI")))
-            }
-        }
+        text::number_or_text(deserializer).map(Self)
     }
 }
 
 /// An ESP header of an SA.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object: the ESP header")]
 pub struct Esp {
     /// Security parameters index.
     pub spi: Spi,
@@ -66,10 +50,17 @@ pub struct Esp {
     #[serde(default, skip_serializing_if = "is_false")]
     pub esn: bool,
     /// The next number to be sent, low 32 bits.
-    #[serde(default = "first_sequence_number")]
+    #[serde(
+        default = "first_sequence_number",
+        deserialize_with = "text::number::<_, _, 0, 0xFFFF_FFFF>"
+    )]
     pub sequence: u32,
     /// High 32 bits (`SequenceNumberHighOrder`).
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(
+        default,
+        deserialize_with = "text::number::<_, _, 0, 0xFFFF_FFFF>",
+        skip_serializing_if = "is_zero"
+    )]
     pub sequence_high: u32,
 }
 
@@ -109,7 +100,7 @@ impl Esp {
 
 /// An AH header of an SA.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object: the AH header")]
 pub struct Ah {
     /// Security parameters index.
     pub spi: Spi,
@@ -119,10 +110,17 @@ pub struct Ah {
     #[serde(default, skip_serializing_if = "is_false")]
     pub esn: bool,
     /// The next number to be sent, low 32 bits.
-    #[serde(default = "first_sequence_number")]
+    #[serde(
+        default = "first_sequence_number",
+        deserialize_with = "text::number::<_, _, 0, 0xFFFF_FFFF>"
+    )]
     pub sequence: u32,
     /// High 32 bits (`SequenceNumberHighOrder`).
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(
+        default,
+        deserialize_with = "text::number::<_, _, 0, 0xFFFF_FFFF>",
+        skip_serializing_if = "is_zero"
+    )]
     pub sequence_high: u32,
 }
 
@@ -153,18 +151,36 @@ fn is_zero(value: &u32) -> bool {
 
 /// Confidentiality with its key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "an object with algorithm, key and salt"
+)]
 pub struct EncryptionKey {
     /// Which algorithm.
+    #[serde(deserialize_with = "text::name")]
     pub algorithm: Encryption,
     /// Key, hexadecimal.
-    #[serde(default, with = "hex::serde", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "text::hexadecimal",
+        serialize_with = "hex::serialize",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub key: Vec<u8>,
     /// Salt (AES-GCM: 4 bytes), hexadecimal.
-    #[serde(default, with = "hex::serde", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "text::hexadecimal",
+        serialize_with = "hex::serialize",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub salt: Vec<u8>,
     /// AES-GCM: bytes of ICV (8, 12 or 16); absent: 16.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "text::optional_number::<_, _, 0, 0xFFFF_FFFF>",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub icv_length: Option<usize>,
 }
 
@@ -178,14 +194,26 @@ impl EncryptionKey {
 
 /// Integrity with its key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "an object with algorithm, key and salt"
+)]
 pub struct AuthenticationKey {
     /// Which algorithm.
+    #[serde(deserialize_with = "text::name")]
     pub algorithm: Authentication,
     /// Key, hexadecimal.
-    #[serde(with = "hex::serde")]
+    #[serde(
+        deserialize_with = "text::hexadecimal",
+        serialize_with = "hex::serialize"
+    )]
     pub key: Vec<u8>,
     /// Salt (AES-GMAC: 4 bytes), hexadecimal.
-    #[serde(default, with = "hex::serde", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "text::hexadecimal",
+        serialize_with = "hex::serialize",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub salt: Vec<u8>,
 }

@@ -2,16 +2,18 @@
 //! `docs/sas-json.md`; it has a place for every kind of SA that IPsecOV2 knows.
 
 mod headers;
+pub(crate) mod text;
 
 use std::{fs, net::IpAddr, path::Path};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub use headers::{Ah, AuthenticationKey, EncryptionKey, Esp, Spi};
 
 use crate::{
+    capture,
     framing::{UDP_HEADER, ah_len},
     tasks::Tasks,
 };
@@ -30,9 +32,10 @@ pub fn max_overhead(sas: &[Sa]) -> usize {
 
 /// A whole file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with version and sas")]
 pub struct SaFile {
     /// [`VERSION`].
+    #[serde(deserialize_with = "text::number::<_, _, 0, 0xFFFF_FFFF>")]
     pub version: u32,
     /// Where the keys came from, in words. Not interpreted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -46,24 +49,36 @@ pub struct SaFile {
 
 /// One SA (or bundle of AH over ESP), as one `IPSEC_OFFLOAD_V2_ADD_SA` carries it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object: an SA")]
 pub struct Sa {
     /// Unique in the file; appears in messages, and other entries refer to it.
     pub name: String,
     /// On which side it is offloaded.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text::name")]
     pub direction: Direction,
     /// Transport or tunnel mode.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text::name")]
     pub mode: Mode,
     /// Source address of the packets on the wire (of the outer header in tunnel mode); absent: any.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "text::optional_written",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub source: Option<IpAddr>,
     /// Destination address of the packets on the wire; absent: any.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "text::optional_written",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub destination: Option<IpAddr>,
     /// 4 or 6. Needed only when both addresses are absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "text::optional_number::<_, _, 0, 255>",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub ip_version: Option<u8>,
     /// The ESP header of the SA.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -72,7 +87,11 @@ pub struct Sa {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ah: Option<Ah>,
     /// UDP encapsulation of ESP.
-    #[serde(default, skip_serializing_if = "UdpEsp::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "text::name",
+        skip_serializing_if = "UdpEsp::is_none"
+    )]
     pub udp_esp: UdpEsp,
     /// UDP ports of the encapsulation; absent: 4500 to 4500.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -150,11 +169,16 @@ impl UdpEsp {
 
 /// UDP ports of the encapsulation (RFC 3948).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "an object with source and destination"
+)]
 pub struct UdpPorts {
     /// Source port.
+    #[serde(deserialize_with = "text::number::<_, _, 0, 65535>")]
     pub source: u16,
     /// Destination port.
+    #[serde(deserialize_with = "text::number::<_, _, 0, 65535>")]
     pub destination: u16,
 }
 
@@ -169,11 +193,16 @@ impl Default for UdpPorts {
 
 /// Plain packets, by address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "an object with source and destination"
+)]
 pub struct Selector {
     /// Prefix of the source address.
+    #[serde(deserialize_with = "text::written")]
     pub source: IpNet,
     /// Prefix of the destination address.
+    #[serde(deserialize_with = "text::written")]
     pub destination: IpNet,
 }
 
@@ -188,17 +217,23 @@ impl Sa {
             .chain(self.destination.map(of_address))
             .chain(self.ip_version);
         let first = versions.next().with_context(|| {
-            format!("SA {}: without addresses, ip_version is needed", self.name)
+            format!(
+                "SA {}: expected ip_version, for there is neither source nor destination",
+                self.name
+            )
         })?;
         ensure!(
             versions.all(|version| version == first),
-            "SA {}: addresses and ip_version are not of one family",
+            "SA {}: expected source, destination and ip_version of one IP version, found both",
             self.name
         );
         match first {
             4 => Ok(false),
             6 => Ok(true),
-            other => bail!("SA {}: there is no IP version {other}", self.name),
+            other => bail!(
+                "SA {}: ip_version: expected 4 or 6, found {other}",
+                self.name
+            ),
         }
     }
 
@@ -242,9 +277,17 @@ impl Sa {
     fn validate(&self) -> Result<()> {
         ensure!(
             self.esp.is_some() || self.ah.is_some(),
-            "SA {}: neither esp nor ah",
+            "SA {}: expected esp, ah or both, found neither",
             self.name
         );
+        if let Some(esp) = &self.esp {
+            ensure!(
+                esp.authentication.is_none() || !esp.encryption.algorithm.is_gcm(),
+                "SA {}: esp.authentication must be absent with AES-GCM, a combined mode that \
+                 authenticates by itself (RFC 4106)",
+                self.name
+            );
+        }
         let six = self.is_ipv6()?;
         if let Some(Selector {
             source,
@@ -254,7 +297,8 @@ impl Sa {
             let families = [source, destination].map(|net| matches!(net, IpNet::V6(_)));
             ensure!(
                 families[0] == families[1] && (self.mode == Mode::Tunnel || families[0] == six),
-                "SA {}: the selector is not of one family",
+                "SA {}: selector: expected prefixes of one IP version (in transport mode that of the addresses), \
+                 found {source} and {destination}",
                 self.name
             );
         }
@@ -307,38 +351,70 @@ impl SaFile {
     }
 
     /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is not what `docs/sas-json.md` says: the file, the place in it, what is
+    /// expected there and what was found.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = fs::read_to_string(path)
+        let bytes = fs::read(path)
             .with_context(|| format!("cannot read the SAs from {}", path.display()))?;
-        Self::parse(&text).with_context(|| format!("{} is not a valid sas.json", path.display()))
+        let parsed = || match str::from_utf8(&bytes) {
+            _ if capture::is_capture(&bytes) => {
+                bail!("expected JSON, found a capture: that is what --input takes")
+            }
+            Err(error) => bail!(
+                "expected JSON, found a binary file (byte {} is not UTF-8)",
+                error.valid_up_to()
+            ),
+            Ok(text) => Self::parse(text),
+        };
+        parsed().with_context(|| format!("{} is not a valid sas.json", path.display()))
     }
 
     /// Parses and checks the text of a file.
+    ///
+    /// # Errors
+    /// As [`SaFile::read`], without the file.
     pub fn parse(text: &str) -> Result<Self> {
-        let file: Self = serde_json::from_str(text)?;
+        ensure!(
+            !text.trim().is_empty(),
+            "expected an object with version and sas, found an empty file"
+        );
+        let mut json = serde_json::Deserializer::from_str(text);
+        let parsed: Result<Self, _> = serde_path_to_error::deserialize(&mut json);
+        let file = parsed.map_err(|error| anyhow!(text::located(error)))?;
+        json.end()?;
         ensure!(
             file.version == VERSION,
-            "version {} is not known (only {VERSION})",
+            "version: expected {VERSION}, found {}",
             file.version
         );
-        file.tasks.validate()?;
         for (index, sa) in file.sas.iter().enumerate() {
-            sa.validate()?;
-            ensure!(
-                file.sas[..index].iter().all(|other| other.name != sa.name),
-                "two SAs are named {}",
-                sa.name
-            );
-            for reference in [&sa.tunnel, &sa.pair].into_iter().flatten() {
-                ensure!(
-                    file.sas.iter().any(|other| other.name == *reference),
-                    "SA {} refers to {reference}, which is not in the file",
-                    sa.name
-                );
-            }
-            sa.validate_tunnel(&file.sas)?;
+            file.check(index, sa)
+                .with_context(|| format!("sas[{index}]"))?;
         }
         Ok(file)
+    }
+
+    /// Checks one SA among the others.
+    fn check(&self, index: usize, sa: &Sa) -> Result<()> {
+        sa.validate()?;
+        let others = &self.sas[..index];
+        if let Some(other) = others.iter().position(|other| other.name == sa.name) {
+            bail!(
+                "SA {}: expected a name of its own, found that of sas[{other}]",
+                sa.name
+            );
+        }
+        for (member, reference) in [("tunnel", &sa.tunnel), ("pair", &sa.pair)] {
+            let Some(reference) = reference else { continue };
+            ensure!(
+                self.sas.iter().any(|other| other.name == *reference),
+                "SA {}: {member}: expected the name of an SA, found {reference:?}, which none has",
+                sa.name
+            );
+        }
+        sa.validate_tunnel(&self.sas)
     }
 
     /// The text of the file.
