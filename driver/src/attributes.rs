@@ -4,15 +4,12 @@ use ndis::{ObjectKind, Passive, Version, header};
 use ndis_sys::*;
 
 use crate::{
-    adapter::Adapter,
+    adapter::{Adapter, link},
     ethernet::Mac,
     offload::report,
     oid,
     wire::{MAX_MULTICAST, SUPPORTED_FILTERS},
 };
-
-/// 10 Gbit/s, what such a link is made of; there is no limit in the wire.
-pub const LINK_SPEED: u64 = 10_000_000_000;
 
 /// Every counter that OID_GEN_STATISTICS has, and those beside it.
 const SUPPORTED_STATISTICS: u32 = NDIS_STATISTICS_XMIT_OK_SUPPORTED
@@ -39,13 +36,18 @@ const SUPPORTED_STATISTICS: u32 = NDIS_STATISTICS_XMIT_OK_SUPPORTED
     | NDIS_STATISTICS_GEN_STATISTICS_SUPPORTED;
 
 /// Sets the attributes of an adapter that is complete but for them. `context` is what NDIS is to
-/// pass to the handlers.
+/// pass to the handlers; `link_up` is whether there is a link.
 ///
 /// # Errors
 /// The status of NdisMSetMiniportAttributes.
-pub fn set(adapter: &Adapter, context: NDIS_HANDLE, at: Passive<'_>) -> Result<(), NDIS_STATUS> {
+pub fn set(
+    adapter: &Adapter,
+    context: NDIS_HANDLE,
+    link_up: bool,
+    at: Passive<'_>,
+) -> Result<(), NDIS_STATUS> {
     registration(adapter, context, at)?;
-    general(adapter, at)?;
+    general(adapter, link_up, at)?;
     offloads(adapter, at)
 }
 
@@ -83,7 +85,7 @@ fn registration(
     submit(adapter, (&raw mut of).cast(), at)
 }
 
-fn general(adapter: &Adapter, at: Passive<'_>) -> Result<(), NDIS_STATUS> {
+fn general(adapter: &Adapter, link_up: bool, at: Passive<'_>) -> Result<(), NDIS_STATUS> {
     let config = &adapter.config;
     let mtu = u32::try_from(config.mtu()).unwrap_or(u32::MAX);
     let mut of = NDIS_MINIPORT_ADAPTER_GENERAL_ATTRIBUTES::ZERO;
@@ -94,12 +96,11 @@ fn general(adapter: &Adapter, at: Passive<'_>) -> Result<(), NDIS_STATUS> {
     of.MediaType = NdisMedium802_3;
     of.PhysicalMediumType = NdisPhysicalMedium802_3;
     of.MtuSize = mtu;
-    of.MaxXmitLinkSpeed = LINK_SPEED;
-    of.XmitLinkSpeed = LINK_SPEED;
-    of.MaxRcvLinkSpeed = LINK_SPEED;
-    of.RcvLinkSpeed = LINK_SPEED;
-    of.MediaConnectState = MediaConnectStateConnected;
-    of.MediaDuplexState = MediaDuplexStateFull;
+    of.MaxXmitLinkSpeed = link::SPEED;
+    of.XmitLinkSpeed = link::speed(link_up);
+    of.MaxRcvLinkSpeed = link::SPEED;
+    of.RcvLinkSpeed = link::speed(link_up);
+    (of.MediaConnectState, of.MediaDuplexState) = link::media(link_up);
     of.LookaheadSize = mtu;
     of.MacOptions = NDIS_MAC_OPTION_COPY_LOOKAHEAD_DATA
         | NDIS_MAC_OPTION_TRANSFERS_NOT_PEND

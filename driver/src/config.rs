@@ -25,6 +25,8 @@ pub struct Config {
     pub vlan_id: u16,
     /// *IPsecOffloadV2, and the keywords of checksums and large sends.
     pub offload: Settings,
+    /// LinkState: whether the link is up only while another adapter is there.
+    pub link_follows: bool,
     /// LegacyAlgorithms: whether DES-CBC, 3DES-CBC and HMAC-MD5, which are broken, are offered.
     pub legacy_algorithms: bool,
     /// SaOffloadCapacity.
@@ -41,6 +43,7 @@ impl Config {
         vlan: true,
         vlan_id: 0,
         offload: Settings::ALL,
+        link_follows: false,
         legacy_algorithms: false,
         sa_capacity: 1024,
         network_address: None,
@@ -127,6 +130,9 @@ impl Config {
             if let Some(value) = number(keyword, 0, 1) {
                 *setting = value != 0;
             }
+        }
+        if let Some(value) = number(keyword!("LinkState"), 0, 1) {
+            config.link_follows = value != 0;
         }
         if let Some(value) = number(keyword!("LegacyAlgorithms"), 0, 1) {
             config.legacy_algorithms = value != 0;

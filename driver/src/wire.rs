@@ -1,6 +1,5 @@
 //! The wire: one switch that joins all adapters of the driver. A frame that leaves one goes into
-//! every other port whose packet filter takes it; there is nothing to learn. The link is always up,
-//! as that of a cable into a switch is, whatever is plugged in elsewhere.
+//! every other port whose packet filter takes it; there is nothing to learn.
 //!
 //! A burst of sends holds the switch for reading, and so keeps every port, with the adapter behind
 //! it, where it is: an adapter that halts takes its port out under the writer's lock first.
@@ -39,11 +38,33 @@ struct Switch {
     ports: [Option<Port>; MAX_PORTS],
 }
 
+impl Switch {
+    /// The ports but `own` whose adapters are there, in full power.
+    fn others(&self, own: usize) -> impl Iterator<Item = &Port> {
+        let with_numbers = self.ports.iter().enumerate();
+        with_numbers
+            .filter(move |(number, _)| *number != own)
+            .filter_map(|(_, port)| port.as_ref().filter(|port| port.powered))
+    }
+
+    /// Has them look whether they still have a link. One that is in a low-power state looks when it
+    /// wakes up.
+    fn tell_others(&self, own: usize, at: Dispatch<'_>) {
+        for port in self.others(own) {
+            // SAFETY: a powered port is one of an adapter that is initialised, and says under the writer's
+            // lock that it goes before it does.
+            unsafe { port.adapter.as_ref() }.link.changed(at);
+        }
+    }
+}
+
 /// What the switch knows of an adapter: whom it receives for.
 pub struct Port {
     adapter: NonNull<Adapter>,
     address: Mac,
     running: bool,
+    /// It has been initialised, and is in full power.
+    powered: bool,
     filter: u32,
     multicast: [Mac; MAX_MULTICAST],
     multicast_count: usize,
@@ -80,6 +101,11 @@ impl Port {
     /// Lets frames in, or keeps them out.
     pub const fn set_running(&mut self, running: bool) {
         self.running = running;
+    }
+
+    /// Gives those who follow the other adapters a link, or takes it from them.
+    pub const fn set_powered(&mut self, powered: bool) {
+        self.powered = powered;
     }
 
     /// OID_GEN_CURRENT_PACKET_FILTER.
@@ -143,6 +169,7 @@ pub unsafe fn attach(
         adapter,
         address,
         running: false,
+        powered: false,
         filter: 0,
         multicast: [Mac([0; 6]); MAX_MULTICAST],
         multicast_count: 0,
@@ -155,7 +182,18 @@ impl Plug {
     /// let in before is in its receiver's queue.
     pub fn configure<R>(&self, change: impl FnOnce(&mut Port) -> R, at: Dispatch<'_>) -> Option<R> {
         let mut switch = SWITCH.write(at);
-        switch.ports.get_mut(self.0)?.as_mut().map(change)
+        let port = switch.ports.get_mut(self.0)?.as_mut()?;
+        let before = port.powered;
+        let result = change(port);
+        if port.powered != before {
+            switch.tell_others(self.0, at);
+        }
+        Some(result)
+    }
+
+    /// Whether another adapter is there, in full power.
+    pub fn has_partner(&self, at: Dispatch<'_>) -> bool {
+        SWITCH.read(at).others(self.0).next().is_some()
     }
 
     /// Reads the port.

@@ -119,6 +119,7 @@ fn sends() {
     all(&[
         (Misdeed::CompleteTwice, rules::SEND_COMPLETE),
         (Misdeed::OddStatus, rules::SEND_COMPLETE),
+        (Misdeed::DenyLink, rules::SEND_COMPLETE),
         (Misdeed::ChangeData, rules::SEND_GEOMETRY),
         (Misdeed::ChangeLength, rules::SEND_GEOMETRY),
         (Misdeed::ChangeInfo, rules::SEND_GEOMETRY),
@@ -175,6 +176,7 @@ fn status_indications() {
         (Misdeed::StatusOtherSource, rules::STATUS_INDICATION),
         (Misdeed::ShortOffload, rules::STATUS_INDICATION),
         (Misdeed::OldStatus, rules::OBJECT_HEADER),
+        (Misdeed::LinkLostAsleep, rules::CONNECTION_STATUS),
     ]);
 }
 

@@ -71,4 +71,5 @@ pub use pool::NblPool;
 pub use rundown::{Drained, Rundown};
 pub use stack::remaining_stack;
 pub use wiping::Wiping;
+pub use work_item::WorkItem;
 pub use xstate::{ExtendedFeatures, ExtendedState, SaveFailed};

@@ -10,8 +10,11 @@ use crate::trace::trace;
 
 /// Frees the adapter. NDIS has paused it, so nothing is out; dropping it takes it off the wire,
 /// retires its DPCs, wipes its SAs and frees the rest.
-pub fn halt(adapter: Box<Adapter>, _at: Passive<'_>) {
+pub fn halt(adapter: Box<Adapter>, at: Passive<'_>) {
     adapter.state.set(Reason::Removed);
+    // From here on the others leave it alone, and it looks after its link no more.
+    at_dispatch(false, |at| adapter.update_port(at));
+    adapter.link.retire(at);
     adapter.engine.delete_all();
     drop(adapter);
     trace!("halted");
@@ -25,6 +28,7 @@ pub fn surprise_removed(adapter: &Adapter, at: Passive<'_>) {
     at_dispatch(false, |at| adapter.stop(NDIS_STATUS_NOT_ACCEPTED, at));
     // What was taken from the queue is still opened: without SAs it would go up sealed.
     adapter.receiver.deferred.flush(at);
+    adapter.link.flush(at);
     adapter.engine.delete_all();
     trace!("surprise removal");
 }

@@ -18,7 +18,12 @@ use ndis_sys::{
     NdisWriteErrorLogEntry, PVOID,
 };
 
-use super::{Adapter, gates::Gates, state::State};
+use super::{
+    Adapter,
+    gates::Gates,
+    link::{self, Link},
+    state::{Reason, State},
+};
 use crate::{
     POOL_TAG, attributes,
     config::Config,
@@ -76,6 +81,7 @@ fn build(
         adapter.gates.initialize();
         adapter.receiver.deferred.initialize(receive_dpc, context);
         adapter.sender.deferred.initialize(send_dpc, context);
+        adapter.link.initialize(context);
     }
     let wanted = config.network_address.unwrap_or(permanent_address);
     let raised = RaisedIrql::raise();
@@ -95,7 +101,17 @@ fn build(
     if config.network_address.is_none() {
         adapter.permanent_address = address;
     }
-    attributes::set(&adapter, context, at)?;
+    let up = at_dispatch(false, |at| link::is_up(&adapter, at));
+    if !up {
+        adapter.state.set(Reason::NoLink);
+    }
+    attributes::set(&adapter, context, up, at)?;
+    at_dispatch(false, |at| {
+        adapter.link.begin(up, at);
+        adapter.update_port(at);
+        // Who came or went since the attributes did not say so here.
+        adapter.link.changed(at);
+    });
     let [a, b, c, d, e, f] = address.0;
     trace!("initialized {a:02x}-{b:02x}-{c:02x}-{d:02x}-{e:02x}-{f:02x}");
     Ok(adapter)
@@ -147,6 +163,7 @@ fn allocate(
         frames,
         receiver: Receiver::new(handle, receive_work_item, at)?,
         sender,
+        link: Link::new(config.link_follows, handle, link_work_item, at)?,
         vlan_id: AtomicU16::new(config.vlan_id),
         lookahead: AtomicU32::new(u32::try_from(config.mtu()).unwrap_or(u32::MAX)),
         plug: None,
@@ -199,6 +216,12 @@ unsafe extern "efiapi" fn send_work_item(context: PVOID, _work_item: NDIS_HANDLE
     // SAFETY: as in `receive_work_item`.
     let adapter = unsafe { &*context.cast::<Adapter>() };
     at_dispatch(false, |at| send::run_work_item(adapter, at));
+}
+
+/// The work item that looks after the link.
+unsafe extern "efiapi" fn link_work_item(context: PVOID, _work_item: NDIS_HANDLE) {
+    // SAFETY: as in `receive_work_item`.
+    link::run_work_item(unsafe { &*context.cast::<Adapter>() });
 }
 
 impl Drop for Adapter {

@@ -12,6 +12,7 @@
 pub mod gates;
 pub mod halt;
 pub mod init;
+pub mod link;
 pub mod pause;
 pub mod power;
 pub mod reset;
@@ -35,6 +36,7 @@ use crate::{
     wire::Plug,
 };
 use gates::Gates;
+use link::Link;
 use state::{Reason, State};
 
 /// An adapter. Lives from MiniportInitializeEx to MiniportHaltEx at one place in non-paged memory.
@@ -56,6 +58,7 @@ pub struct Adapter {
     pub frames: FramePool,
     pub receiver: Receiver,
     pub sender: Sender,
+    pub link: Link,
     vlan_id: AtomicU16,
     lookahead: AtomicU32,
     /// The place in the switch; None only while the adapter initializes or goes.
@@ -120,11 +123,17 @@ impl Adapter {
         self.update_port(at);
     }
 
-    /// Tells the switch whether frames may come in. Asked under its lock, so that of two who change the
-    /// state at a time the last one is right.
+    /// Tells the switch whether frames may come in, and whether the others have a link to this adapter.
+    /// Asked under its lock, so that of two who change the state at a time the last one is right.
     fn update_port(&self, at: Dispatch<'_>) {
         if let Some(plug) = self.plug() {
-            plug.configure(|port| port.set_running(self.state.receives()), at);
+            plug.configure(
+                |port| {
+                    port.set_running(self.state.receives());
+                    port.set_powered(self.state.is_powered());
+                },
+                at,
+            );
         }
     }
 }

@@ -20,9 +20,13 @@ pub fn down(adapter: &Adapter, at: Passive<'_>) {
     adapter.gates.wait_idle(at);
     // Indications are made by what is deferred.
     adapter.receiver.deferred.flush(at);
+    adapter.link.flush(at);
 }
 
-/// To full power: as before.
+/// To full power: as before, but for the link, which may have changed meanwhile.
 pub fn up(adapter: &Adapter, _at: Passive<'_>) {
-    at_dispatch(false, |at| adapter.resume(Reason::LowPower, at));
+    at_dispatch(false, |at| {
+        adapter.resume(Reason::LowPower, at);
+        adapter.link.changed(at);
+    });
 }

@@ -3,8 +3,8 @@
 
 use ndis::sync::{AtomicU32, Ordering};
 use ndis_sys::{
-    NDIS_STATUS, NDIS_STATUS_LOW_POWER_STATE, NDIS_STATUS_NOT_ACCEPTED, NDIS_STATUS_PAUSED,
-    NDIS_STATUS_RESET_IN_PROGRESS,
+    NDIS_STATUS, NDIS_STATUS_LOW_POWER_STATE, NDIS_STATUS_MEDIA_DISCONNECTED,
+    NDIS_STATUS_NOT_ACCEPTED, NDIS_STATUS_PAUSED, NDIS_STATUS_RESET_IN_PROGRESS,
 };
 
 /// A reason why the adapter does not carry data.
@@ -22,6 +22,8 @@ pub enum Reason {
     Removed = 8,
     /// The machine shuts down.
     ShutDown = 16,
+    /// The link is down.
+    NoLink = 32,
 }
 
 /// The reasons that hold.
@@ -54,6 +56,13 @@ impl State {
         self.0.load(Ordering::Acquire) & !(Reason::Resetting as u32) == 0
     }
 
+    /// Whether the adapter is there, and in full power: what gives the others a link, and what lets it
+    /// tell of its own.
+    pub fn is_powered(&self) -> bool {
+        let gone = Reason::LowPower as u32 | Reason::Removed as u32 | Reason::ShutDown as u32;
+        self.0.load(Ordering::Acquire) & gone == 0
+    }
+
     /// The status with which a send is refused now; None when it is not.
     pub fn refusal(&self) -> Option<NDIS_STATUS> {
         let reasons = self.0.load(Ordering::Acquire);
@@ -66,8 +75,10 @@ impl State {
             Some(NDIS_STATUS_LOW_POWER_STATE)
         } else if holds(Reason::Paused) {
             Some(NDIS_STATUS_PAUSED)
-        } else {
+        } else if holds(Reason::Resetting) {
             Some(NDIS_STATUS_RESET_IN_PROGRESS)
+        } else {
+            Some(NDIS_STATUS_MEDIA_DISCONNECTED)
         }
     }
 }

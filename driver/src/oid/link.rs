@@ -3,7 +3,7 @@
 use ndis::{Answered, ObjectKind, OidRequest, bytes_of, header, read};
 use ndis_sys::*;
 
-use crate::{adapter::Adapter, attributes::LINK_SPEED};
+use crate::adapter::{Adapter, link::SPEED};
 
 const AUTO_SPEED: u32 = NDIS_LINK_STATE_XMIT_LINK_SPEED_AUTO_NEGOTIATED
     | NDIS_LINK_STATE_RCV_LINK_SPEED_AUTO_NEGOTIATED;
@@ -22,7 +22,7 @@ pub fn set_parameters(request: OidRequest<'_>) -> Answered {
     }
     let auto = |flag: u32| wanted.AutoNegotiationFlags & flag != 0;
     let speed = wanted.AutoNegotiationFlags & AUTO_SPEED == AUTO_SPEED
-        || wanted.XmitLinkSpeed == LINK_SPEED && wanted.RcvLinkSpeed == LINK_SPEED;
+        || wanted.XmitLinkSpeed == SPEED && wanted.RcvLinkSpeed == SPEED;
     let duplex = auto(NDIS_LINK_STATE_DUPLEX_AUTO_NEGOTIATED)
         || wanted.MediaDuplexState == MediaDuplexStateFull;
     let pause = auto(NDIS_LINK_STATE_PAUSE_FUNCTIONS_AUTO_NEGOTIATED)

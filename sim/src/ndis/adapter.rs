@@ -20,6 +20,7 @@ use super::{
     calls::Calls,
     driver::DriverBlock,
     ipsec_offload_v2::Associations,
+    link::Link,
     misc::ErrorLogEntry,
     offload::Offloads,
     oid_path::OidQueue,
@@ -112,7 +113,7 @@ pub(super) struct AdapterBlock {
     pub(super) encapsulating: AtomicBool,
     /// The request that changed offloads and was not followed by an indication yet.
     pub(super) unreported: Mutex<Option<String>>,
-    pub(super) link: Mutex<Option<NDIS_LINK_STATE>>,
+    pub(super) link: Link,
     pub(super) filter: Mutex<Filter>,
     pub(super) error_log: Mutex<Vec<ErrorLogEntry>>,
     pub(super) statuses: Mutex<Vec<StatusIndication>>,
@@ -170,7 +171,7 @@ impl AdapterBlock {
             associations: Associations::default(),
             encapsulating: AtomicBool::new(false),
             unreported: Mutex::default(),
-            link: Mutex::default(),
+            link: Link::default(),
             filter: Mutex::default(),
             error_log: Mutex::default(),
             statuses: Mutex::default(),
@@ -327,7 +328,7 @@ impl Adapter {
     /// The link, as reported or indicated last.
     #[must_use]
     pub fn link_state(&self) -> Option<NDIS_LINK_STATE> {
-        *self.block.link.lock()
+        self.block.link.state()
     }
 
     /// Every entry that the miniport wrote with NdisWriteErrorLogEntry.

@@ -195,7 +195,7 @@ unsafe fn set_general(
     link.XmitLinkSpeed = general.XmitLinkSpeed;
     link.RcvLinkSpeed = general.RcvLinkSpeed;
     link.AutoNegotiationFlags = general.AutoNegotiationFlags;
-    *adapter.link.lock() = Some(link);
+    adapter.link.tell(link);
     let mut all = adapter.attributes.lock();
     all.general = Some(general);
     all.oids = oids;

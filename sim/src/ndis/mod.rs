@@ -20,6 +20,7 @@ mod ipsec_offload_v2;
 mod ipsec_request;
 mod ipsec_words;
 mod lifecycle;
+mod link;
 mod memory;
 mod miniport;
 mod misc;

@@ -46,7 +46,7 @@ fn query(adapter: &AdapterBlock, block: &OidBlock) -> Option<Option<Vec<u8>>> {
     let general = attributes.general.as_ref()?;
     let word = |value: u32| Some(Some(value.to_le_bytes().to_vec()));
     let offloads = adapter.offloads.lock();
-    let link = *adapter.link.lock();
+    let link = adapter.link.state();
     match block.oid {
         OID_TCP_OFFLOAD_CURRENT_CONFIG => Some(offloads.current().map(|o| o.bytes().to_vec())),
         OID_TCP_OFFLOAD_HARDWARE_CAPABILITIES => {

@@ -123,6 +123,8 @@ crate::report::rules! {
             "BytesWritten and BytesRead do not exceed the buffer, and nothing is written beyond it.";
         BUFFER_OVERRUN = "BufferOverrun" also ["IPsecOV2 I19"], "devtest/special-pool",
             "A buffer of NDIS or of a protocol is not written outside of its bounds.";
+        CONNECTION_STATUS = "IndicatingConnectionStatus", "network/indicating-connection-status",
+            "No change of the media connection status is indicated by an adapter that enters a low-power state or is in one.";
         STATUS_INDICATION = "StatusIndication", "ddi/ndis/nf-ndis-ndismindicatestatusex",
             "A status indication is well formed, and its buffer fits the status.";
     }

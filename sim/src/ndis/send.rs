@@ -14,8 +14,9 @@ use std::{
 use ndis_sys::{
     NDIS_HANDLE, NDIS_SEND_COMPLETE_FLAGS_DISPATCH_LEVEL, NDIS_SEND_FLAGS_DISPATCH_LEVEL,
     NDIS_STATUS_FAILURE, NDIS_STATUS_INVALID_LENGTH, NDIS_STATUS_LOW_POWER_STATE,
-    NDIS_STATUS_NOT_ACCEPTED, NDIS_STATUS_PAUSED, NDIS_STATUS_RESET_IN_PROGRESS,
-    NDIS_STATUS_RESOURCES, NDIS_STATUS_SEND_ABORTED, NDIS_STATUS_SUCCESS, NET_BUFFER_LIST, ULONG,
+    NDIS_STATUS_MEDIA_DISCONNECTED, NDIS_STATUS_NOT_ACCEPTED, NDIS_STATUS_PAUSED,
+    NDIS_STATUS_RESET_IN_PROGRESS, NDIS_STATUS_RESOURCES, NDIS_STATUS_SEND_ABORTED,
+    NDIS_STATUS_SUCCESS, NET_BUFFER_LIST, ULONG,
 };
 use parking_lot::Mutex;
 
@@ -24,6 +25,7 @@ use super::{
     calls::Call,
     driver::handler,
     ipsec_words::unknown_handle,
+    link::Moment,
     prepared::{PreparedNbl, SentNbl},
     protocol::OpenBlock,
     rules,
@@ -49,6 +51,8 @@ pub(super) struct SendRecord {
     held: Arc<AtomicBool>,
     /// An IPsec offload handle of which there was no SA.
     unknown: Option<usize>,
+    /// When it was sent, for the link.
+    link: Moment,
 }
 
 /// Send requests of which a report shows the history.
@@ -118,6 +122,7 @@ pub(super) fn send(
         next = nbl.nbl;
     }
     let since = machine.clock().now();
+    let link = adapter.link.moment();
     let held = Arc::new(AtomicBool::new(false));
     adapter.sends.fetch_add(nbls.len(), Ordering::AcqRel);
     for nbl in nbls {
@@ -127,6 +132,7 @@ pub(super) fn send(
         let unknown = unknown_handle(adapter, nbl.info());
         let record = SendRecord {
             unknown,
+            link,
             nbl: Mutex::new(Some(nbl)),
             adapter: adapter.handle,
             open: Arc::clone(open),
@@ -223,10 +229,12 @@ extern "efiapi" fn complete(handle: NDIS_HANDLE, first: *mut NET_BUFFER_LIST, fl
                 status as u32 as u64,
             );
             // MiniportDevicePnPEventNotify has sends refused with the one after a surprise removal,
-            // OID_PNP_SET_POWER with the other in a low-power state.
+            // OID_PNP_SET_POWER with the other in a low-power state. For sends without a link no page names one;
+            // this is the only one that says so (ndis.h), and what drivers use.
             let refused = match status {
                 NDIS_STATUS_NOT_ACCEPTED => adapter.removed.load(Ordering::Acquire),
                 NDIS_STATUS_LOW_POWER_STATE => adapter.low_power.load(Ordering::Acquire),
+                NDIS_STATUS_MEDIA_DISCONNECTED => adapter.link.was_down_since(record.link),
                 _ => false,
             };
             if !refused && !STATUSES.iter().any(|(allowed, _)| *allowed == status) {

@@ -11,6 +11,7 @@ use super::{
     adapter::{AdapterBlock, AdapterState},
     header,
     ipsec_offload_v2::excess,
+    link::is_change,
     offload::Offload,
     rules,
     state::{here, required},
@@ -164,7 +165,17 @@ fn take_note(adapter: &AdapterBlock, status: &StatusIndication) {
                     .cast::<NDIS_LINK_STATE>()
                     .read_unaligned()
             };
-            *adapter.link.lock() = Some(link);
+            let asleep = adapter.low_power.load(Ordering::Acquire);
+            if asleep && is_change(adapter.link.state(), &link) {
+                violation(
+                    rules::CONNECTION_STATUS,
+                    format!(
+                        "MediaConnectState {} is indicated in a low-power state",
+                        link.MediaConnectState
+                    ),
+                );
+            }
+            adapter.link.tell(link);
         }
         NDIS_STATUS_OPER_STATUS => {
             violation(

@@ -44,6 +44,9 @@ pub unsafe extern "efiapi" fn send(
             if adapter.does(Misdeed::OddStatus) {
                 (*nbl).Status = NDIS_STATUS_INVALID_DATA;
             }
+            if adapter.does(Misdeed::DenyLink) {
+                (*nbl).Status = NDIS_STATUS_MEDIA_DISCONNECTED;
+            }
         }
         let first = adapter.sent.fetch_add(1, SeqCst) == 0;
         let keep =

@@ -70,6 +70,7 @@ pub enum Misdeed {
     // Sends
     CompleteTwice,
     OddStatus,
+    DenyLink,
     ChangeData,
     ChangeLength,
     ChangeInfo,
@@ -129,6 +130,7 @@ pub enum Misdeed {
     StatusOtherSource,
     ShortOffload,
     OldStatus,
+    LinkLostAsleep,
 }
 
 /// How the driver is to behave.

@@ -79,6 +79,17 @@ pub extern "efiapi" fn indicate_link(handle: u64) {
     status(handle, handle, NDIS_STATUS_MEDIA_SPECIFIC_INDICATION, &[]);
 }
 
+/// Indicates NDIS_STATUS_LINK_STATE.
+pub fn tell_link(handle: u64, connect: NDIS_MEDIA_CONNECT_STATE) {
+    let mut link: NDIS_LINK_STATE = zeroed();
+    link.Header = header::LINK_STATE.header(plan().version);
+    link.MediaConnectState = connect;
+    // SAFETY: plain data.
+    let bytes =
+        unsafe { std::slice::from_raw_parts((&raw const link).cast::<u8>(), size_of_val(&link)) };
+    status(handle, handle, NDIS_STATUS_LINK_STATE, bytes);
+}
+
 /// Indicates a status.
 pub fn status(handle: u64, source: u64, code: NDIS_STATUS, buffer: &[u8]) {
     let mut s: NDIS_STATUS_INDICATION = zeroed();

@@ -20,7 +20,7 @@ use ndis_sim::{
     inf::Inf,
     ndis::{
         Adapter, AdapterConfig, AdapterState, Collector, Error, Miniport, OidRequest, Open,
-        Package, SendNbl,
+        Package, PowerState, SendNbl,
     },
     processor,
 };
@@ -144,6 +144,10 @@ pub fn whole_life(rig: &Rig) -> Result<(), Error> {
     traffic(&open, &collector)?;
     requests(&open)?;
     adapter.reset()?;
+    if rig.plan.version >= (6, 20) {
+        adapter.set_power(PowerState::D3)?;
+        adapter.set_power(PowerState::D0)?;
+    }
     adapter.pnp_event(
         ndis_sys::NdisDevicePnPEventPowerProfileChanged,
         &1u32.to_le_bytes(),

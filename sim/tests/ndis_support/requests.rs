@@ -8,7 +8,7 @@ use ndis_sys::*;
 use super::{
     driver::{Loop, Misdeed},
     initialize::SA_CAPACITY,
-    life::indicate_offload,
+    life::{indicate_offload, tell_link},
 };
 use crate::ndis;
 
@@ -37,7 +37,12 @@ pub unsafe extern "efiapi" fn oid(
             }
             NDIS_STATUS_SUCCESS
         }
-        OID_PNP_SET_POWER => NDIS_STATUS_SUCCESS,
+        OID_PNP_SET_POWER => {
+            if adapter.does(Misdeed::LinkLostAsleep) {
+                tell_link(adapter.handle, MediaConnectStateDisconnected);
+            }
+            NDIS_STATUS_SUCCESS
+        }
         OID_802_3_MULTICAST_LIST => {
             // SAFETY: a set request of this OID.
             unsafe {

@@ -1,0 +1,198 @@
+//! The link of an adapter. As the keyword LinkState has it, the cable goes into a switch, and the link
+//! is always up, or to the other adapters, and it is up while one of them is there in full power.
+//!
+//! An adapter that comes or goes says so to the others under the switch's lock
+//! ([`changed`](Link::changed)), and no more; each of them looks for itself, in its work item, and tells
+//! NDIS with no lock held. There is one look at a time, so that what is indicated last is what is true.
+//!
+//! "A miniport driver must not indicate any media connection status changes when it enters a sleep
+//! state or while it is in a sleeping state" and "should indicate the new connection status within two
+//! seconds after waking" ("Indicating Connection Status").
+
+use ndis::{
+    Dispatch, MiniportHandle, ObjectKind, OutOfMemory, Passive, SpinLock, WorkItem, at_dispatch,
+    header,
+};
+use ndis_sys::{
+    MediaConnectStateConnected, MediaConnectStateDisconnected, MediaDuplexStateFull,
+    MediaDuplexStateUnknown, NDIS_IO_WORKITEM_FUNCTION, NDIS_LINK_SPEED_UNKNOWN, NDIS_LINK_STATE,
+    NDIS_STATUS_LINK_STATE, NDIS_STATUS_MEDIA_DISCONNECTED, NdisPauseFunctionsUnknown,
+    NdisPauseFunctionsUnsupported, PVOID, Zero as _,
+};
+
+use super::{Adapter, state::Reason};
+use crate::trace::trace;
+
+/// 10 Gbit/s, what such a link is made of; there is no limit in the wire.
+pub const SPEED: u64 = 10_000_000_000;
+
+/// The link; without anything to follow it is always up.
+pub struct Link(Option<Following>);
+
+/// A link that follows the other adapters.
+struct Following {
+    watch: SpinLock<Watch>,
+    work_item: WorkItem,
+}
+
+struct Watch {
+    /// What NDIS was told last; None until it has the attributes.
+    told: Option<bool>,
+    /// Somebody has come or gone since the last look.
+    changed: bool,
+    /// The work item is queued or running.
+    active: bool,
+}
+
+impl Link {
+    /// A link; the work item, if it `follows`, is yet to be [initialised](Self::initialize).
+    ///
+    /// # Errors
+    /// [`OutOfMemory`].
+    pub fn new(
+        follows: bool,
+        adapter: MiniportHandle,
+        work_item: NDIS_IO_WORKITEM_FUNCTION,
+        at: Passive<'_>,
+    ) -> Result<Self, OutOfMemory> {
+        if !follows {
+            return Ok(Self(None));
+        }
+        Ok(Self(Some(Following {
+            watch: SpinLock::new(Watch {
+                told: None,
+                changed: false,
+                active: false,
+            }),
+            work_item: WorkItem::new(adapter, work_item, at)?,
+        })))
+    }
+
+    /// Gives the work item its context.
+    ///
+    /// # Safety
+    /// As for [`WorkItem::initialize`].
+    pub unsafe fn initialize(&self, context: PVOID) {
+        if let Some(following) = &self.0 {
+            // SAFETY: by the caller's promise.
+            unsafe { following.work_item.initialize(context) };
+        }
+    }
+
+    /// From now on changes are told; the attributes have said `up`.
+    pub fn begin(&self, up: bool, at: Dispatch<'_>) {
+        if let Some(following) = &self.0 {
+            following.watch.lock(at).told = Some(up);
+        }
+    }
+
+    /// Another adapter has come or gone, or this one is awake again. May be called with the switch
+    /// held.
+    pub fn changed(&self, at: Dispatch<'_>) {
+        let Some(following) = &self.0 else {
+            return;
+        };
+        let mut watch = following.watch.lock(at);
+        watch.changed = true;
+        let starts = watch.told.is_some() && !core::mem::replace(&mut watch.active, true);
+        drop(watch);
+        if starts {
+            // Refused when it is retired: nobody looks any more then.
+            let _ = following.work_item.queue(at);
+        }
+    }
+
+    /// Waits until no look is under way that began before.
+    pub fn flush(&self, at: Passive<'_>) {
+        if let Some(following) = &self.0 {
+            following.work_item.wait(at);
+        }
+    }
+
+    /// Nothing is told any more once this has returned.
+    pub fn retire(&self, at: Passive<'_>) {
+        if let Some(following) = &self.0 {
+            following.work_item.retire(at);
+        }
+    }
+}
+
+/// Whether there is a link now: what the attributes say first.
+pub fn is_up(adapter: &Adapter, at: Dispatch<'_>) -> bool {
+    adapter.link.0.is_none() || adapter.plug().is_some_and(|plug| plug.has_partner(at))
+}
+
+/// The work item. The caller touches the adapter no more.
+pub fn run_work_item(adapter: &Adapter) {
+    if let Some(following) = &adapter.link.0 {
+        at_dispatch(false, |at| {
+            following.work_item.run(at, || look(adapter, following, at));
+        });
+    }
+}
+
+/// Looks whether there is a link, and if that is news has the adapter act on it and tells NDIS.
+fn look(adapter: &Adapter, following: &Following, at: Dispatch<'_>) {
+    following.watch.lock(at).changed = false;
+    // Asked after `changed` was taken back: who wakes the adapter up has it looked at again.
+    if adapter.state.is_powered() {
+        let up = is_up(adapter, at);
+        if following.watch.lock(at).told.replace(up) != Some(up) {
+            // No send ends for the want of a link that NDIS believes to be there.
+            if up {
+                adapter.resume(Reason::NoLink, at);
+                tell(adapter, true);
+            } else {
+                tell(adapter, false);
+                lose(adapter, at);
+            }
+        }
+    }
+    let mut watch = following.watch.lock(at);
+    watch.active = watch.changed;
+    let again = watch.active;
+    drop(watch);
+    if again {
+        let _ = following.work_item.queue(at);
+    }
+}
+
+/// Sends end with NDIS_STATUS_MEDIA_DISCONNECTED from here on, those that wait as well; what came in
+/// before goes up.
+fn lose(adapter: &Adapter, at: Dispatch<'_>) {
+    adapter.state.set(Reason::NoLink);
+    adapter.update_port(at);
+    adapter.sender.abort(NDIS_STATUS_MEDIA_DISCONNECTED, at);
+}
+
+fn tell(adapter: &Adapter, up: bool) {
+    let head = header(ObjectKind::LinkState, adapter.version);
+    let mut state = NDIS_LINK_STATE::ZERO;
+    state.Header = head;
+    (state.MediaConnectState, state.MediaDuplexState) = media(up);
+    state.XmitLinkSpeed = speed(up);
+    state.RcvLinkSpeed = speed(up);
+    state.PauseFunctions = if up {
+        NdisPauseFunctionsUnsupported
+    } else {
+        NdisPauseFunctionsUnknown
+    };
+    adapter
+        .handle
+        .indicate_status(adapter.version, NDIS_STATUS_LINK_STATE, &state, head.Size);
+    trace!("link {}", if up { "up" } else { "down" });
+}
+
+/// MediaConnectState and MediaDuplexState.
+pub const fn media(up: bool) -> (i32, i32) {
+    if up {
+        (MediaConnectStateConnected, MediaDuplexStateFull)
+    } else {
+        (MediaConnectStateDisconnected, MediaDuplexStateUnknown)
+    }
+}
+
+/// XmitLinkSpeed and RcvLinkSpeed, in bits per second.
+pub const fn speed(up: bool) -> u64 {
+    if up { SPEED } else { NDIS_LINK_SPEED_UNKNOWN }
+}
