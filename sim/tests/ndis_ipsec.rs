@@ -170,8 +170,39 @@ fn requests_for_sas() {
         "{check}"
     );
     trips_sas(Misdeed::UpdateUnknown, rules::IPSEC_UPDATE_UNKNOWN);
+    trips_sas(Misdeed::UpdateUnknownOdd, rules::IPSEC_UPDATE_UNKNOWN);
     let check = trips_sas(Misdeed::AddBeyondCapability, rules::IPSEC_CAPABILITY);
     assert!(check.message().contains("EncryptionAlgorithms"), "{check}");
+}
+
+/// The update found its SA; the deletion is complete before it. Neither is wrong.
+#[test]
+fn an_update_may_outlive_its_sa() {
+    let mut plan = Plan::new((6, 20));
+    plan.slow_update = true;
+    let rig = Rig::new(plan);
+    let driver = rig.load().unwrap();
+    let adapter = driver.add_adapter(Rig::config()).unwrap();
+    let open = adapter.open(Collector::new()).unwrap();
+    let (status, buffer) = direct(&open, add_sa(&[(GCM, true)])).unwrap();
+    assert_eq!(status, NDIS_STATUS_SUCCESS);
+    let handle = handles(&buffer)[0];
+    std::thread::scope(|scope| {
+        let update = scope.spawn(|| direct(&open, update_sa(handle)));
+        while rig.plan.notes.lock().unwrap().is_empty() {
+            std::thread::yield_now();
+        }
+        let deleted = direct(&open, delete_sa(handle)).unwrap();
+        assert_eq!(deleted.0, NDIS_STATUS_SUCCESS);
+        assert_eq!(update.join().unwrap().unwrap().0, NDIS_STATUS_SUCCESS);
+    });
+    assert_eq!(
+        direct(&open, update_sa(handle)).unwrap().0,
+        NDIS_STATUS_INVALID_PARAMETER
+    );
+    drop(open);
+    adapter.halt().unwrap();
+    assert!(driver.unload().unwrap().is_clean());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashMap,
+    mem::offset_of,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -10,7 +11,10 @@ use std::{
 };
 
 use ndis_sys::{
-    NDIS_IPSEC_OFFLOAD_V2, NDIS_STATUS, NDIS_STATUS_SUCCESS, OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA,
+    IPSEC_OFFLOAD_V2_UPDATE_SA, NDIS_IPSEC_OFFLOAD_V2,
+    NDIS_SIZEOF_IPSEC_OFFLOAD_V2_UPDATE_SA_REVISION_1, NDIS_STATUS, NDIS_STATUS_INVALID_PARAMETER,
+    NDIS_STATUS_NOT_ACCEPTED, NDIS_STATUS_REQUEST_ABORTED, NDIS_STATUS_RESOURCES,
+    NDIS_STATUS_SUCCESS, OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA,
     OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX, OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA,
     OID_TCP_TASK_IPSEC_OFFLOAD_V2_UPDATE_SA,
 };
@@ -44,12 +48,26 @@ struct Association {
     leaving: bool,
 }
 
+/// Where IPSEC_OFFLOAD_V2_UPDATE_SA has its handle, and its size.
+const UPDATE_HANDLE: usize = offset_of!(IPSEC_OFFLOAD_V2_UPDATE_SA, OffloadHandle);
+const UPDATE_LEN: usize = NDIS_SIZEOF_IPSEC_OFFLOAD_V2_UPDATE_SA_REVISION_1;
+/// How an UPDATE_SA may end that names no SA with extended sequence numbers: as its page says, or as any
+/// request may end that is not looked into.
+const UPDATE_REFUSALS: [NDIS_STATUS; 4] = [
+    NDIS_STATUS_INVALID_PARAMETER,
+    NDIS_STATUS_NOT_ACCEPTED,
+    NDIS_STATUS_REQUEST_ABORTED,
+    NDIS_STATUS_RESOURCES,
+];
+
 /// What was so when a request was given to the miniport.
 #[derive(Default)]
 pub(super) struct Before {
     capabilities: Option<NDIS_IPSEC_OFFLOAD_V2>,
     /// The SAs that a DELETE_SA names.
     leaving: Mutex<Vec<(u64, u64)>>,
+    /// The SA that an UPDATE_SA names.
+    known: Option<Association>,
 }
 
 /// What the miniport says that it does now; `None` while it offers nothing of IPsec.
@@ -77,10 +95,16 @@ fn is_set(block: &OidBlock) -> bool {
 
 /// Notes what is so when a request is given to the miniport.
 pub(super) fn before(adapter: &AdapterBlock, block: &OidBlock) -> Before {
-    let before = Before {
+    let mut before = Before {
         capabilities: capabilities(adapter),
-        leaving: Mutex::default(),
+        ..Before::default()
     };
+    if is_set(block)
+        && block.oid == OID_TCP_TASK_IPSEC_OFFLOAD_V2_UPDATE_SA
+        && let Some(handle) = Bytes::of(block).and_then(|bytes| bytes.u64(UPDATE_HANDLE))
+    {
+        before.known = adapter.associations.get(handle);
+    }
     if is_set(block)
         && block.oid == OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA
         && let Some(bytes) = Bytes::of(block)
@@ -139,26 +163,7 @@ pub(super) fn after(
                 add(machine, adapter, block, sa);
             }
         }
-        OID_TCP_TASK_IPSEC_OFFLOAD_V2_UPDATE_SA if success => {
-            let Some(handle) = bytes.u64(8) else {
-                return;
-            };
-            let known = adapter.associations.live.read().get(&handle).copied();
-            let why = match known {
-                None => "there is no SA of that handle",
-                Some(sa) if !sa.extended_sequence_numbers => {
-                    "the SA has no extended sequence numbers"
-                }
-                Some(_) => return,
-            };
-            let text = format!("it succeeded for 0x{handle:x}; {why}");
-            broken(
-                block,
-                rules::IPSEC_UPDATE_UNKNOWN,
-                &text,
-                Some(handle_of(handle)),
-            );
-        }
+        OID_TCP_TASK_IPSEC_OFFLOAD_V2_UPDATE_SA => updated(adapter, block, &bytes, status),
         OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA => {
             let mut live = adapter.associations.live.write();
             for (handle, serial) in block
@@ -177,6 +182,30 @@ pub(super) fn after(
             }
         }
         _ => {}
+    }
+}
+
+/// Checks an UPDATE_SA. What was so before or after will do: the SA may come or go meanwhile.
+fn updated(adapter: &AdapterBlock, block: &OidBlock, bytes: &Bytes, status: NDIS_STATUS) {
+    let whole = block.buffer.as_ref().is_some_and(|b| b.len() >= UPDATE_LEN);
+    let Some(handle) = bytes.u64(UPDATE_HANDLE).filter(|_| is_offered(adapter)) else {
+        return;
+    };
+    let then = block.before.get().and_then(|b| b.known);
+    let now = adapter.associations.get(handle);
+    let meant: Vec<Association> = [then, now].into_iter().flatten().collect();
+    let why = if meant.is_empty() {
+        "there is no SA of that handle"
+    } else if !meant.iter().any(|sa| sa.extended_sequence_numbers) {
+        "the SA has no extended sequence numbers"
+    } else {
+        return;
+    };
+    // A buffer that is too short has a status of its own.
+    if status == NDIS_STATUS_SUCCESS || (whole && !UPDATE_REFUSALS.contains(&status)) {
+        let text = format!("it ended with {status:#010x} for 0x{handle:x}; {why}");
+        let object = Some(handle_of(handle));
+        broken(block, rules::IPSEC_UPDATE_UNKNOWN, &text, object);
     }
 }
 
@@ -236,6 +265,10 @@ fn add(machine: &Machine, adapter: &AdapterBlock, block: &OidBlock, sa: &Asked) 
 }
 
 impl Associations {
+    fn get(&self, handle: u64) -> Option<Association> {
+        self.live.read().get(&handle).copied()
+    }
+
     /// Whether there is no SA of that handle, nor may have been a moment ago.
     pub(super) fn is_unknown(&self, handle: usize) -> bool {
         handle != 0 && !self.live.read().contains_key(&(handle as u64))

@@ -62,7 +62,7 @@ crate::report::rules! {
         IPSEC_ADD_HANDLES = "IPsecOV2 I3", "network/oid-tcp-task-ipsec-offload-v2-add-sa",
             "ADD_SA succeeds if and only if an SA was added; what was not added has OffloadHandle NULL.";
         IPSEC_UPDATE_UNKNOWN = "IPsecOV2 I4", "network/oid-tcp-task-ipsec-offload-v2-update-sa",
-            "UPDATE_SA fails when there is no such SA or it has no extended sequence numbers.";
+            "UPDATE_SA fails with NDIS_STATUS_INVALID_PARAMETER when there is no such SA or it has no extended sequence numbers.";
         IPSEC_UNKNOWN_HANDLE = "IPsecOV2 I6", "ddi/ndis/ns-ndis-_ndis_ipsec_offload_v2_net_buffer_list_info",
             "A send that names an SA which the adapter does not have is completed with NDIS_STATUS_FAILURE.";
         IPSEC_HANDLE_REUSED = "IPsecOV2 I7", "network/oid-tcp-task-ipsec-offload-v2-delete-sa",

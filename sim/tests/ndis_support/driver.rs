@@ -103,6 +103,7 @@ pub enum Misdeed {
     // IPsec task offload version 2
     AddNoHandle,
     UpdateUnknown,
+    UpdateUnknownOdd,
     SendUnknown,
     ReuseHandle,
     CryptoEarly,
@@ -145,6 +146,8 @@ pub struct Plan {
     pub handles: Mutex<Vec<u64>>,
     pub driver: AtomicU64,
     pub notes: Mutex<Vec<String>>,
+    /// UPDATE_SA waits, once it has found its SA, until that is deleted.
+    pub slow_update: bool,
 }
 
 impl Plan {
@@ -158,6 +161,7 @@ impl Plan {
             handles: Mutex::default(),
             driver: AtomicU64::new(0),
             notes: Mutex::default(),
+            slow_update: false,
         }
     }
 

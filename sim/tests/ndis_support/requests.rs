@@ -172,9 +172,18 @@ pub unsafe extern "efiapi" fn direct_oid(
             OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA => add_sas(adapter, buffer.cast()),
             OID_TCP_TASK_IPSEC_OFFLOAD_V2_UPDATE_SA => {
                 let handle = buffer.cast::<u64>().add(1).read();
-                let esn = adapter.sas.lock().unwrap().contains(&(handle, true));
+                let known = || adapter.sas.lock().unwrap().contains(&(handle, true));
+                let esn = known();
+                if esn && adapter.plan.slow_update {
+                    adapter.plan.note("update");
+                    while known() {
+                        std::thread::sleep(std::time::Duration::from_millis(1));
+                    }
+                }
                 if esn || adapter.does(Misdeed::UpdateUnknown) {
                     NDIS_STATUS_SUCCESS
+                } else if adapter.does(Misdeed::UpdateUnknownOdd) {
+                    NDIS_STATUS_FAILURE
                 } else {
                     NDIS_STATUS_INVALID_PARAMETER
                 }
