@@ -1,9 +1,14 @@
 //! A simulated machine with the driver in it, and TCP/IP's side of an adapter: packet filter,
 //! offload activation, SAs, sends.
 
-use std::{fmt, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use ndis_sim::{
     Irql, Machine,
     inf::{Inf, RegValue},
@@ -19,13 +24,15 @@ use ndis_sys::{
     OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX, OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA,
 };
 
+pub use lab_options::NdisVersion;
+
 use crate::{
     offload::{self, ADD_SA_EX_HANDLE, ADD_SA_HANDLE, Handle, Way},
     outbound::Outgoing,
     packet::ETHERNET_HEADER,
     policy::Offers,
     sas::Sa,
-    split::Split,
+    split::{self, Split},
 };
 
 /// How long the driver may take for a burst of packets.
@@ -36,55 +43,6 @@ const JUMBO_MAX: usize = 9014;
 
 /// The hardware id of the driver's INF.
 pub const HARDWARE_ID: &str = "root\\ipsecov2";
-
-/// The NDIS version that the driver is told to register with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum NdisVersion {
-    /// 6.1, the driver's default.
-    #[default]
-    V6_1,
-    /// 6.20.
-    V6_20,
-    /// 6.30, which adds SAs with ADD_SA_EX.
-    V6_30,
-}
-
-impl NdisVersion {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::V6_1, Self::V6_20, Self::V6_30];
-
-    /// The registry value `NdisVersion` of the driver's INF.
-    fn registry_value(self) -> u32 {
-        match self {
-            Self::V6_1 => 610,
-            Self::V6_20 => 620,
-            Self::V6_30 => 630,
-        }
-    }
-}
-
-impl fmt::Display for NdisVersion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::V6_1 => "6.1",
-            Self::V6_20 => "6.20",
-            Self::V6_30 => "6.30",
-        })
-    }
-}
-
-impl FromStr for NdisVersion {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "6.1" | "6.10" => Ok(Self::V6_1),
-            "6.2" | "6.20" => Ok(Self::V6_20),
-            "6.3" | "6.30" => Ok(Self::V6_30),
-            _ => Err(format!("{text:?} is not 6.1, 6.20 or 6.30")),
-        }
-    }
-}
 
 /// Which driver, on what kind of machine.
 #[derive(Clone, Debug)]
@@ -101,6 +59,17 @@ pub struct LabOptions {
     pub canaries: bool,
     /// Keywords of the adapters, beside those that the INF sets.
     pub keywords: Vec<(String, String)>,
+}
+
+/// The keywords that the INF gives an adapter.
+///
+/// # Errors
+/// When it cannot be read, or does not install the driver.
+pub fn keywords(inf: &Path) -> Result<Vec<String>> {
+    let install = || Inf::load(inf)?.install(HARDWARE_ID);
+    let install = install().with_context(|| format!("cannot use {}", inf.display()))?;
+    let params = install.params.into_iter().map(|param| param.name);
+    Ok(install.adapter.into_keys().chain(params).collect())
 }
 
 /// A simulated machine with the driver loaded.
@@ -161,12 +130,10 @@ impl Lab {
         }
         let port = self.port_with(config, protocol)?;
         let possible = port.adapter.mtu() as usize + ETHERNET_HEADER;
-        ensure!(
-            largest <= possible,
-            "frames of {largest} bytes (with what ESP adds) are needed, the adapter takes {possible}; \
-             was the capture made with segmentation offload on?"
-        );
-        Ok(port)
+        match largest <= possible {
+            true => Ok(port),
+            false => Err(TooLong { largest, possible }.into()),
+        }
     }
 
     /// Starts an adapter with this configuration, and binds `protocol` to it.
@@ -190,6 +157,27 @@ impl Lab {
         let report = self.machine.report();
         ensure!(report.is_clean(), "the simulator found:\n{report}");
         Ok(())
+    }
+}
+
+/// A frame that no adapter takes.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("with what IPsec adds frames of {largest} bytes are needed, the adapter takes {possible}")]
+pub struct TooLong {
+    largest: usize,
+    possible: usize,
+}
+
+impl TooLong {
+    /// If the error is this one: which packet it is about, and what can be done.
+    pub fn explain(error: Error, number: usize, longest: usize, advice: &str) -> Error {
+        match error.downcast::<Self>() {
+            Err(other) => other,
+            Ok(it) => anyhow!(
+                "packet {number} of {longest} bytes is too long: {it}. Was the capture made with segmentation \
+                 offload on? Switch it off for the capture; or {advice} (docs/sas-json.md)"
+            ),
+        }
     }
 }
 
@@ -329,11 +317,34 @@ impl Port {
         }
         if !refused.is_empty() {
             self.delete_sas(&added)?;
+            refused.extend(self.lacking(&mine)?);
             bail!("the driver refused SAs:\n  {}", refused.join("\n  "));
         }
         let mut added = added.into_iter();
         let handle = |sa: &Sa| is_mine(sa).then(|| added.next()).flatten().unwrap_or(0);
         Ok(sas.iter().map(handle).collect())
+    }
+
+    /// Why the adapter may take none of these SAs, as far as it reports that.
+    fn lacking(&self, sas: &[&Sa]) -> Result<Vec<String>> {
+        let offers = self.reported()?.ipsec_v2();
+        let keyword = self.adapter.keyword("*IPsecOffloadV2").unwrap_or_default();
+        let with = |lacks: bool, what: &str| {
+            lacks.then(|| {
+                format!("the adapter offers no {what}: its keyword *IPsecOffloadV2 is {keyword:?}")
+            })
+        };
+        let (esp, ah) = (offers.Esp == 0, offers.Ah == 0);
+        Ok(match (esp, ah) {
+            (true, true) => with(true, "IPsec offload").into_iter().collect(),
+            _ => [
+                with(esp && sas.iter().any(|sa| sa.esp.is_some()), "ESP"),
+                with(ah && sas.iter().any(|sa| sa.ah.is_some()), "AH"),
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
+        })
     }
 
     /// Takes SAs down; handles of zero are none.
@@ -376,7 +387,7 @@ pub fn net_buffer_list_of(
         Err(_) => (ETHERNET_HEADER + 20, 0),
     };
     let number = outgoing.number as u64;
-    let nb = split.net_buffer(outgoing.frame.clone(), headers, trailer, number);
+    let nb = split::net_buffer(split, outgoing.frame.clone(), headers, trailer, number);
     let nb = if mapped { nb } else { nb.unmapped() };
     let nbl = SendNbl::with_net_buffers(vec![nb]).cookie(number);
     let Ok(protection) = &outgoing.protection else {

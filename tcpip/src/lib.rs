@@ -22,9 +22,9 @@
 //! | [`run`], [`send`], [`receive`], [`throughput`] | the scenarios |
 //! | [`wireshark`] | what Wireshark needs to decrypt the wire |
 
-pub mod algorithm;
 pub mod capture;
 pub mod checksum;
+pub mod clear;
 pub mod compare;
 pub mod framing;
 pub mod iv;
@@ -50,3 +50,5 @@ pub mod throughput;
 pub mod unframe;
 pub mod verify;
 pub mod wireshark;
+
+pub use lab_options::{algorithm, words};

@@ -2,12 +2,13 @@
 
 use std::{collections::HashSet, net::IpAddr};
 
-use anyhow::{Context, Result, ensure};
-use clap::ValueEnum;
+use anyhow::{Context, Result};
 use rand_chacha::{
     ChaCha20Rng,
     rand_core::{Rng, SeedableRng},
 };
+
+pub use lab_options::shape::{PlanMode, Protocol, Shape, UdpPlace, Version};
 
 use crate::{
     algorithm::{Authentication, Suite},
@@ -33,77 +34,6 @@ pub struct Plan {
     pub keys: Keys,
 }
 
-/// The headers of the packets, whatever the algorithms.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shape {
-    /// Modes.
-    pub mode: PlanMode,
-    /// Protocols, the same in transport and tunnel.
-    pub protocol: Protocol,
-    /// The algorithm of AH.
-    pub ah: Authentication,
-    /// UDP encapsulation of ESP.
-    pub udp_esp: Option<UdpPlace>,
-    /// IP version of tunnels; that of the packet in it if none is named.
-    pub outer: Option<Version>,
-}
-
-impl Default for Shape {
-    fn default() -> Self {
-        Self {
-            mode: PlanMode::Transport,
-            protocol: Protocol::Esp,
-            ah: Authentication::HmacSha256,
-            udp_esp: None,
-            outer: None,
-        }
-    }
-}
-
-/// Modes of the SAs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum PlanMode {
-    /// An SA per pair of hosts.
-    #[default]
-    Transport,
-    /// A tunnel per IP version, for all packets.
-    Tunnel,
-    /// An SA per pair of hosts, in a tunnel per IP version.
-    TransportOverTunnel,
-}
-
-/// Protocols of each SA.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Protocol {
-    /// ESP
-    #[default]
-    Esp,
-    /// AH
-    Ah,
-    /// AH over ESP, as one bundle
-    AhEsp,
-}
-
-/// Where the UDP header of UDP-ESP is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum UdpPlace {
-    /// In front of the first ESP header
-    Outer,
-    /// With transport over tunnel, in front of the ESP header in the tunnel
-    Inner,
-}
-
-/// An IP version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Version {
-    /// IPv4
-    #[value(name = "4")]
-    V4,
-    /// IPv6
-    #[value(name = "6")]
-    V6,
-}
-
 /// The ends of the tunnels (addresses for documentation: RFC 5737, RFC 3849).
 const GATEWAYS_V4: [[u8; 4]; 2] = [[203, 0, 113, 1], [203, 0, 113, 2]];
 const GATEWAYS_V6: [u16; 8] = [0x2001, 0xDB8, 0xFFFF, 0, 0, 0, 0, 0];
@@ -120,7 +50,7 @@ impl Plan {
         frames: impl Iterator<Item = &'a [u8]>,
         offers: &Offers,
     ) -> Result<SaFile> {
-        self.check()?;
+        self.shape.check(self.suite)?;
         let mut pairs: Vec<(IpAddr, IpAddr)> = Vec::new();
         let mut foreign = HashSet::new();
         let tunnels = match self.shape.mode {
@@ -190,7 +120,7 @@ impl Plan {
                 [0, 0, 0, last].into()
             }
         };
-        self.check()?;
+        self.shape.check(self.suite)?;
         let mut maker = Maker {
             plan: self,
             rng: ChaCha20Rng::from_seed([0; 32]),
@@ -207,32 +137,6 @@ impl Plan {
             }
         }
         Ok(max_overhead(&sas))
-    }
-
-    fn check(&self) -> Result<()> {
-        let Shape {
-            mode,
-            protocol,
-            udp_esp,
-            outer,
-            ..
-        } = self.shape;
-        if protocol != Protocol::Ah {
-            self.suite.check(protocol == Protocol::AhEsp)?;
-        }
-        ensure!(
-            udp_esp.is_none() || protocol == Protocol::Esp,
-            "UDP encapsulation is for ESP without AH"
-        );
-        ensure!(
-            udp_esp != Some(UdpPlace::Inner) || mode == PlanMode::TransportOverTunnel,
-            "only transport over tunnel has an inner ESP header"
-        );
-        ensure!(
-            outer.is_none() || mode != PlanMode::Transport,
-            "without a tunnel there is no outer IP header"
-        );
-        Ok(())
     }
 
     fn udp_esp(&self) -> UdpEsp {

@@ -54,6 +54,8 @@ pub enum Clear {
     Ike,
     /// Already ESP or AH.
     AlreadyIpsec,
+    /// The adapter offers no IPsec at all.
+    Off,
     /// The adapter offers no IPsec for packets like this one.
     NotOffered,
     /// No SA takes it.
@@ -70,6 +72,7 @@ impl fmt::Display for Clear {
             Self::Fragment => "fragment",
             Self::Ike => "IKE or UDP-ESP",
             Self::AlreadyIpsec => "already IPsec",
+            Self::Off => "IPsec offload is off (keyword *IPsecOffloadV2)",
             Self::NotOffered => "not offered by the adapter",
             Self::NoSa => "no SA",
         })
@@ -106,10 +109,10 @@ pub fn eligible(frame: &[u8], offers: &Offers) -> Result<Layout, Clear> {
     let offered = (layout.version == 4 || offers.ipv6)
         && (!layout.ipv4_options || offers.ipv4_options)
         && (!layout.ipv6_extension_headers || offers.ipv6_extension_headers);
-    if offered {
-        Ok(layout)
-    } else {
-        Err(Clear::NotOffered)
+    match offered {
+        _ if offers.capacity == 0 => Err(Clear::Off),
+        true => Ok(layout),
+        false => Err(Clear::NotOffered),
     }
 }
 

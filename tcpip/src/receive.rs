@@ -24,7 +24,7 @@ use crate::{
     recorder::{Indicated, Recorder},
     run::forget,
     sas::SaFile,
-    split::Split,
+    split::{self, Split},
     unframe::HeaderInfo,
 };
 
@@ -188,10 +188,13 @@ pub fn receive_far(options: &ReceiveOptions, progress: &ProgressBar) -> Result<R
         let numbered = || burst.iter().zip(first..);
         let chain = numbered().map(|(packet, number)| {
             let cookie = number as u64;
-            let nb =
-                options
-                    .split
-                    .net_buffer(packet.frame.clone(), ETHERNET_HEADER + 20, 0, cookie);
+            let nb = split::net_buffer(
+                options.split,
+                packet.frame.clone(),
+                ETHERNET_HEADER + 20,
+                0,
+                cookie,
+            );
             SendNbl::with_net_buffers(vec![nb]).cookie(cookie)
         });
         injector.send(chain.collect())?;

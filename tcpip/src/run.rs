@@ -17,7 +17,7 @@ use crate::{
     capture::{Capture, Packet},
     compare::describe,
     iv::IvWatch,
-    lab::{Lab, LabOptions, PATIENCE, net_buffer_list},
+    lab::{Lab, LabOptions, PATIENCE, TooLong, net_buffer_list},
     offload::Way,
     outbound::Sender,
     plan::{Plan, Shape},
@@ -26,6 +26,7 @@ use crate::{
     split::Split,
     verify::{check_completion, check_indicated, check_received, check_wire},
     wireshark,
+    words::count,
 };
 
 /// What to run.
@@ -80,17 +81,20 @@ pub struct Outcome {
     pub clear: BTreeMap<Clear, usize>,
     /// A message for each packet that was not as it must be, with its number.
     pub failures: Vec<String>,
+    /// What else was not as it must be: packets that were not tried, a capture that ends early.
+    pub problems: Vec<String>,
 }
 
 impl Outcome {
     /// The outcome, if nothing failed.
     pub fn passed(self) -> Result<Self> {
-        ensure!(
-            self.failures.is_empty(),
-            "{} packets failed:\n{}",
-            self.failures.len(),
-            self.failures.join("\n")
-        );
+        let mut lines = Vec::new();
+        if !self.failures.is_empty() {
+            lines.push(format!("{} failed:", count(self.failures.len(), "packet")));
+            lines.extend_from_slice(&self.failures);
+        }
+        lines.extend_from_slice(&self.problems);
+        ensure!(lines.is_empty(), lines.join("\n"));
         Ok(self)
     }
 }
@@ -120,9 +124,14 @@ pub fn run(options: &RunOptions, progress: &ProgressBar) -> Result<Outcome> {
 
     let lab = Lab::start(&options.lab)?;
     let [a_side, b_side, tap_side] = [(); 3].map(|()| Recorder::on(lab.machine()));
-    let a = lab
-        .port(largest, a_side.clone())
-        .with_context(|| format!("packet {number} of {longest} bytes is too long"))?;
+    let a = lab.port(largest, a_side.clone()).map_err(|error| {
+        TooLong::explain(
+            error,
+            number,
+            longest,
+            "`send` has the adapter cut it, if tasks.large_send in sas.json says so",
+        )
+    })?;
     let b = lab.port(largest, b_side.clone())?;
     let tap = lab.port(largest, tap_side.clone())?;
     a.set_packet_filter(NDIS_PACKET_TYPE_DIRECTED)?;
@@ -220,7 +229,7 @@ pub fn run(options: &RunOptions, progress: &ProgressBar) -> Result<Outcome> {
         if on_wire.len().min(came_up.len()) < sent {
             let (tried, all) = (burst.end, input.packets.len());
             outcome
-                .failures
+                .problems
                 .push(format!("stopped after packet {tried} of {all}"));
             break;
         }
@@ -238,13 +247,15 @@ pub fn run(options: &RunOptions, progress: &ProgressBar) -> Result<Outcome> {
         }
     }
     if let Err(error) = input.check_whole(&options.input) {
-        outcome.failures.push(error.to_string());
+        outcome.problems.push(error.to_string());
     }
     wire.write(&options.out.join("wire.pcap"))?;
     let received = input.with_packets(received);
     received.write(&options.out.join("received.pcap"))?;
     ensure!(
-        received.packets == input.packets || !outcome.failures.is_empty(),
+        received.packets == input.packets
+            || !outcome.failures.is_empty()
+            || !outcome.problems.is_empty(),
         "received.pcap is not equal to the input"
     );
     drop((a, b, tap));

@@ -9,8 +9,9 @@ use ndis_sys::{NDIS_PACKET_TYPE_DIRECTED, NDIS_PACKET_TYPE_PROMISCUOUS};
 
 use crate::{
     capture::{Capture, Packet},
+    clear::InClear,
     compare::describe,
-    lab::{Lab, LabOptions, PATIENCE},
+    lab::{Lab, LabOptions, PATIENCE, TooLong},
     offload::Way,
     outbound::{Outgoing, Sender},
     recorder::Recorder,
@@ -46,6 +47,10 @@ pub struct Sent {
     pub packets: usize,
     /// Those with an SA.
     pub protected: usize,
+    /// The others.
+    pub clear: InClear,
+    /// What [`Sent::clear`] is about, for people: a line for each reason.
+    pub reasons: Vec<String>,
     /// Packets that are not on the wire, each with the reason, and a capture that ends early.
     pub problems: Vec<String>,
 }
@@ -75,15 +80,20 @@ pub fn send(options: &SendOptions, progress: &ProgressBar) -> Result<Sent> {
     forget(&options.out, &["wire.pcap"])?;
     progress.set_length(input.packets.len() as u64);
 
-    let longest = input.packets.iter();
-    let longest = longest
-        .map(|packet| file.tasks.longest(&packet.frame))
-        .max();
-    let largest = longest.unwrap_or(0) + max_overhead(&file.sas);
+    let lengths = (1..).zip(&input.packets);
+    let lengths = lengths.map(|(number, packet)| (number, file.tasks.longest(&packet.frame)));
+    let (number, longest) = lengths.max_by_key(|(_, len)| *len).unwrap_or((0, 0));
+    let largest = longest + max_overhead(&file.sas);
 
     let lab = Lab::start(&options.lab)?;
     let [a_side, tap_side] = [(); 2].map(|()| Recorder::on(lab.machine()));
-    let a = lab.port(largest, a_side.clone())?;
+    let advice = match file.tasks.large_send {
+        None => "tasks.large_send in sas.json has the adapter cut large TCP packets",
+        Some(_) => "tasks.large_send in sas.json needs a smaller mss, if this is a TCP packet",
+    };
+    let a = lab
+        .port(largest, a_side.clone())
+        .map_err(|error| TooLong::explain(error, number, longest, advice))?;
     let tap = lab.port(largest, tap_side.clone())?;
     a.set_packet_filter(NDIS_PACKET_TYPE_DIRECTED)?;
     tap.set_packet_filter(NDIS_PACKET_TYPE_PROMISCUOUS)?;
@@ -139,7 +149,10 @@ pub fn send(options: &SendOptions, progress: &ProgressBar) -> Result<Sent> {
                     check_untouched(&seen)?;
                     wire.packets.push(Packet::new(packet.timestamp, seen.frame));
                     sent.packets += 1;
-                    sent.protected += usize::from(outgoing.protection.is_ok());
+                    match outgoing.protection {
+                        Ok(_) => sent.protected += 1,
+                        Err(reason) => sent.clear.note(reason, &outgoing.plain),
+                    }
                 }
                 Ok(())
             };
@@ -162,6 +175,7 @@ pub fn send(options: &SendOptions, progress: &ProgressBar) -> Result<Sent> {
             break;
         }
     }
+    sent.reasons = sent.clear.lines(&file.sas);
     if let Err(error) = input.check_whole(&options.input) {
         sent.problems.push(error.to_string());
     }

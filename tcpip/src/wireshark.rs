@@ -3,7 +3,7 @@
 //! `preferences` switches the decryption and the ICV check on, `esp_sa` is the table that
 //! Wireshark edits under Protocols > ESP > ESP SAs.
 
-use std::{fs, net::IpAddr, path::Path};
+use std::{borrow::Cow, fs, net::IpAddr, path::Path};
 
 use anyhow::{Context, Result};
 
@@ -33,12 +33,17 @@ pub fn write_configuration(out: &Path, sas: &[Sa]) -> Result<()> {
     write().with_context(|| format!("cannot write {}", directory.display()))
 }
 
-/// The command line that shows a decrypted capture.
+/// The command line that shows a decrypted capture, as a POSIX shell takes it.
 pub fn command_line(out: &Path, capture: &str) -> String {
+    let word = |name: &str| {
+        let path = out.join(name).to_string_lossy().into_owned();
+        // A word cannot have a NUL, and neither has a path.
+        shlex::try_quote(&path).map_or_else(|_| path.clone(), Cow::into_owned)
+    };
     format!(
         "WIRESHARK_CONFIG_DIR={} tshark -r {}",
-        out.join(DIRECTORY).display(),
-        out.join(capture).display()
+        word(DIRECTORY),
+        word(capture)
     )
 }
 
@@ -107,5 +112,40 @@ fn authentication_name(esp: &Esp) -> Option<&'static str> {
         Authentication::AesGmac128 | Authentication::AesGmac192 | Authentication::AesGmac256 => {
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_shell_takes_the_command_line_as_it_is() {
+        for folder in [
+            "out",
+            "my run",
+            "it's",
+            "$HOME `x` \"y\" \\ ;&|*?!",
+            "a\nb",
+            "\u{e4}",
+        ] {
+            let line = command_line(Path::new(folder), "wire.pcap");
+            // The words that a shell makes of it.
+            let shown = "f() { printf '%s|' \"$WIRESHARK_CONFIG_DIR\" \"$@\"; }; ";
+            let script = shown.to_owned() + &line.replacen("tshark", "f", 1);
+            let ran = Command::new("sh").args(["-c", &script]).output().unwrap();
+            assert_eq!(
+                String::from_utf8(ran.stdout).unwrap(),
+                format!("{folder}/wireshark|-r|{folder}/wire.pcap|"),
+                "{line}"
+            );
+        }
+        let plain = command_line(Path::new("out"), "wire.pcap");
+        assert_eq!(
+            plain,
+            "WIRESHARK_CONFIG_DIR=out/wireshark tshark -r out/wire.pcap"
+        );
     }
 }

@@ -191,7 +191,10 @@ fn captures_are_kept_exactly() {
         assert!(error.contains(word), "{error}");
     };
     refused(&[0x0A, 0x0D, 0x0D, 0x0A, 28, 0, 0, 0], "pcapng");
-    refused(b"not a capture at all, by far", "magic");
+    refused(
+        b"not a capture at all, by far",
+        "expected a classic pcap file",
+    );
     let mut raw_ip = bytes.clone();
     raw_ip[23] = 101;
     refused(&raw_ip, "Ethernet");

@@ -372,9 +372,9 @@ fn tunnels_and_those_within() {
     assert_eq!(outgoing.protection, Err(Clear::NoSa));
 
     let wrong = text.replacen("\"mode\": \"tunnel\", ", "", 1);
-    let error = SaFile::parse(&wrong).unwrap_err().to_string();
+    let error = format!("{:#}", SaFile::parse(&wrong).unwrap_err());
     assert!(error.contains("SA host"), "{error}");
     let wrong = text.replacen("0.0.0.0/0", "::/0", 1);
-    let error = SaFile::parse(&wrong).unwrap_err().to_string();
+    let error = format!("{:#}", SaFile::parse(&wrong).unwrap_err());
     assert!(error.contains("SA net"), "{error}");
 }

@@ -214,6 +214,7 @@ fn frames_of_segmentation_offload_are_refused() {
     let error = format!("{error:#}");
     assert!(error.starts_with("packet 1 of"), "{error}");
     assert!(error.contains("the adapter takes 9014"), "{error}");
+    assert!(error.contains("tasks.large_send in sas.json"), "{error}");
 }
 
 /// A frame without a whole Ethernet header is not sent; the packets around it are not blamed.

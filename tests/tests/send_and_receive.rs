@@ -7,6 +7,7 @@ use ipsecov2_tests::{lab_options, run_options, traffic};
 use tcpip::{
     capture::Capture,
     lab::NdisVersion,
+    policy::Clear,
     receive::{Line, ReceiveOptions, receive},
     run::{Outcome, run},
     sas::{Direction, SaFile},
@@ -115,6 +116,61 @@ fn each_side_offloads_only_its_own_sas() {
     file.write(&sas).unwrap();
     let sent = send_traffic(NdisVersion::V6_1, &sas, out).unwrap();
     assert_eq!(sent.protected, 0);
+    // Each packet in the clear has a reason: what the run had, and that no SA is for sending.
+    let mut expected = outcome.clear.clone();
+    expected.insert(Clear::NoSa, outcome.encrypted);
+    assert_eq!(sent.clear.reasons, expected);
+    assert_eq!(sent.clear.packets(), sent.packets);
+    let reason = format!(
+        "{:6}  no SA is for sending: the direction of each is inbound",
+        outcome.encrypted
+    );
+    assert!(sent.reasons.contains(&reason), "{:?}", sent.reasons);
+}
+
+#[test]
+fn an_adapter_whose_offload_is_off_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path();
+    let text = r#"{ "version": 1, "sas": [
+        { "name": "first", "source": "192.0.2.1", "destination": "192.0.2.2",
+          "ESP": { "spi": 256, "authentication": { "algorithm": "hmac-sha-1-96",
+                   "key": "000102030405060708090a0b0c0d0e0f10111213" } } } ] }"#;
+    let esp = text.replace("ESP", "esp").replace(
+        "\"authentication\"",
+        "\"encryption\": { \"algorithm\": \"null\" }, \"authentication\"",
+    );
+    for (value, sas, lacks) in [
+        ("0", text.replace("ESP", "ah"), "no IPsec offload"),
+        ("0", esp.clone(), "no IPsec offload"),
+        ("1", esp, "no ESP"),
+        ("2", text.replace("ESP", "ah"), "no AH"),
+    ] {
+        let path = out.join("sas.json");
+        fs::write(&path, sas).unwrap();
+        let mut lab = lab_options(NdisVersion::V6_30);
+        lab.keywords = vec![("*IPsecOffloadV2".into(), value.into())];
+        let options = SendOptions {
+            lab,
+            sas: path,
+            input: traffic(),
+            out: out.to_owned(),
+            split: Split::Whole,
+            burst: 10,
+        };
+        let error = send(&options, &ProgressBar::hidden()).unwrap_err();
+        let error = format!("{error:#}");
+        let hint = format!("the adapter offers {lacks}: its keyword *IPsecOffloadV2 is {value:?}");
+        assert!(error.contains("first: NDIS_STATUS_"), "{error}");
+        assert!(error.contains(&hint), "{hint}: {error}");
+    }
+
+    let mut options = run_options(NdisVersion::V6_1, traffic(), out.to_owned());
+    options.lab.keywords = vec![("*IPsecOffloadV2".into(), "0".into())];
+    let outcome = run(&options, &ProgressBar::hidden()).unwrap();
+    assert_eq!(outcome.encrypted, 0);
+    assert!(outcome.clear[&Clear::Off] > 100, "{:?}", outcome.clear);
+    assert!(!outcome.clear.contains_key(&Clear::NoSa));
 }
 
 #[test]
@@ -208,7 +264,42 @@ fn the_program() {
     assert_eq!(summary["failed"], 0);
     assert!(summary["throughput"]["gbit_per_second"].as_f64().unwrap() > 0.0);
 
-    let missing = program(&["run", "--out", out, "--input", "no-such-file.pcap"]);
-    assert_eq!(missing.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&missing.stderr).contains("no-such-file.pcap"));
+    for (wrong, reason) in [
+        (["--input", "no-such-file.pcap"], "no-such-file.pcap"),
+        (
+            ["--keyword", "LegacyAlgoritms=1"],
+            "is LegacyAlgorithms meant?",
+        ),
+        (["--outer", "6"], "without a tunnel"),
+    ] {
+        let ran = program(&[&["run", "--out", out], &wrong[..]].concat());
+        assert_eq!(ran.status.code(), Some(1), "{wrong:?}");
+        let stderr = String::from_utf8_lossy(&ran.stderr);
+        assert!(stderr.contains(reason), "{wrong:?}: {stderr}");
+    }
+
+    let sas = directory.path().join("sas.json");
+    let sas = sas.to_str().unwrap();
+    let half = directory.path().join("a half");
+    let half = half.to_str().unwrap();
+    let input = traffic();
+    let input = input.to_str().unwrap();
+    let forced = ["--force-keyword", "LegacyAlgoritms=1"];
+    let ran = program(
+        &[
+            &["send", "--sas", sas, "--input", input, "--out", half],
+            &forced[..],
+        ]
+        .concat(),
+    );
+    assert!(ran.status.success(), "{ran:?}");
+    let stdout = String::from_utf8_lossy(&ran.stdout);
+    let clear = 284 - summary["encrypted"].as_u64().unwrap();
+    assert!(
+        stdout.contains(&format!("{clear} packets in the clear:\n")),
+        "{stdout}"
+    );
+    assert!(stdout.contains("  multicast\n"), "{stdout}");
+    let quoted = format!("WIRESHARK_CONFIG_DIR='{half}/wireshark' tshark -r '{half}/wire.pcap'");
+    assert!(stdout.contains(&quoted), "{stdout}");
 }

@@ -239,6 +239,41 @@ fn a_capture_of_large_packets() {
     assert!(wire.chunks(once.len()).all(|segments| segments == once));
 }
 
+/// A packet that no adapter takes whole is named, with what can be done.
+#[test]
+fn a_packet_that_is_too_long_is_named_with_the_remedy() {
+    let files = Files(tempfile::tempdir().unwrap());
+    let frames = [99, 20_000].map(|len| whole(&large(["192.0.2.1", "192.0.2.2"], len)));
+    let input = files.capture("down.pcap", frames.to_vec());
+    let too_long = LargeSend {
+        version: LsoVersion::V2,
+        mss: 15_000,
+    };
+    for (large_send, remedy) in [
+        (None, "or tasks.large_send in sas.json has the adapter cut"),
+        (Some(too_long), "needs a smaller mss"),
+    ] {
+        let tasks = Tasks {
+            large_send,
+            ..Tasks::default()
+        };
+        let options = SendOptions {
+            lab: lab_options(NdisVersion::V6_30),
+            sas: files.sas("tasks.json", tasks),
+            input: input.clone(),
+            out: files.path("out"),
+            split: Split::Whole,
+            burst: 32,
+        };
+        let error = send(&options, &ProgressBar::hidden()).unwrap_err();
+        let error = format!("{error:#}");
+        assert!(error.starts_with("packet 2 of "), "{error}");
+        for part in ["the adapter takes 9014", remedy] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+    }
+}
+
 /// The packet for which there is no number is named, and the others go out.
 #[test]
 fn numbers_that_are_used_up() {

@@ -21,7 +21,7 @@ use tcpip::{
     policy::{Keys, Offers},
     recorder::Indicated,
     sas::Sa,
-    split::Split,
+    split::{self, Split},
 };
 
 use crate::{
@@ -265,8 +265,13 @@ impl Flow {
             }
             Contents::Checksums => {
                 let packet = self.whole(number);
-                let nb =
-                    split.net_buffer(packet.unfinished(), packet.transport_offset(), 0, number);
+                let nb = split::net_buffer(
+                    split,
+                    packet.unfinished(),
+                    packet.transport_offset(),
+                    0,
+                    number,
+                );
                 SendNbl::with_net_buffers(vec![if mapped { nb } else { nb.unmapped() }]).info(
                     TcpIpChecksumNetBufferListInfo as usize,
                     checksum_word(&packet),
@@ -279,7 +284,7 @@ impl Flow {
                     Some(large) => (large.bytes.clone(), large.protection.header_len()),
                     None => (packet.large(2), packet.transport_offset()),
                 };
-                let nb = split.net_buffer(bytes, head + 20, 0, number);
+                let nb = split::net_buffer(split, bytes, head + 20, 0, number);
                 let nb = if mapped { nb } else { nb.unmapped() };
                 match large {
                     Some(large) => large.list(nb, handles),

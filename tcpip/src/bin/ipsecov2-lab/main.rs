@@ -5,10 +5,12 @@ use std::{process::ExitCode, time::Duration};
 use anyhow::Result;
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
+use lab_options::command_line::{Cli, Command, MachineArguments, SaArguments};
 use tcpip::{
     capture::Capture,
-    lab::LabOptions,
-    policy::Offers,
+    lab::{LabOptions, keywords},
+    plan::Plan,
+    policy::{Keys, Offers},
     receive::{ReceiveOptions, receive_far},
     run::{RunOptions, run},
     sas::SaFile,
@@ -28,14 +30,10 @@ macro_rules! say {
     };
 }
 
-mod arguments;
 mod report;
 
-use arguments::{Cli, Command, MachineArguments};
-
 fn main() -> ExitCode {
-    let Cli { machine, command } = Cli::parse();
-    match execute(&machine, command) {
+    match execute(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", in_words(&error));
@@ -51,14 +49,36 @@ fn in_words(error: &anyhow::Error) -> String {
     causes.join(": ")
 }
 
-fn execute(arguments: &MachineArguments, command: Command) -> Result<()> {
+/// What SAs to make.
+fn plan(arguments: &SaArguments) -> Plan {
+    Plan {
+        shape: arguments.shape(),
+        suite: arguments.algorithm,
+        icv_length: arguments.icv_length.unwrap_or(16),
+        esn: arguments.esn,
+        keys: if arguments.random_keys {
+            Keys::Random
+        } else {
+            Keys::Seed(arguments.seed)
+        },
+    }
+}
+
+fn execute(cli: Cli) -> Result<()> {
+    let own = keywords(&cli.machine.inf)?;
+    cli.check(&own.iter().map(String::as_str).collect::<Vec<_>>())?;
+    let Cli {
+        machine: arguments,
+        command,
+    } = cli;
+    let arguments = &arguments;
     let lab = LabOptions {
         sys: arguments.sys.clone(),
         inf: arguments.inf.clone(),
         ndis_version: arguments.ndis_version,
         processors: arguments.processors,
         canaries: true,
-        keywords: arguments.keywords.clone(),
+        keywords: arguments.all_keywords(),
     };
     let (split, burst) = (arguments.split, arguments.burst);
     let progress = ProgressBar::new(0).with_style(
@@ -74,7 +94,7 @@ fn execute(arguments: &MachineArguments, command: Command) -> Result<()> {
             measure,
         } => {
             progress.set_message("packets");
-            let plan = sas.plan()?;
+            let plan = plan(&sas);
             let options = RunOptions {
                 lab: lab.clone(),
                 input: input.clone(),
@@ -89,7 +109,10 @@ fn execute(arguments: &MachineArguments, command: Command) -> Result<()> {
             };
             let outcome = run(&options, &progress)?;
             progress.finish_and_clear();
-            let throughput = if measure > 0.0 && outcome.packets > 0 && outcome.failures.is_empty()
+            let throughput = if measure > 0.0
+                && outcome.packets > 0
+                && outcome.failures.is_empty()
+                && outcome.problems.is_empty()
             {
                 let capture = Capture::read(&input)?;
                 let frames: Vec<_> = capture.packets.iter().map(|p| p.frame.as_slice()).collect();
@@ -113,12 +136,7 @@ fn execute(arguments: &MachineArguments, command: Command) -> Result<()> {
             };
             let sent = send(&options, &progress)?;
             progress.finish_and_clear();
-            say!(
-                "{} packets on the wire, {} of them protected: {}",
-                sent.packets,
-                sent.protected,
-                out.join("wire.pcap").display()
-            );
+            report::send(&out, &sent);
             say!(
                 "decrypted view: {}",
                 wireshark::command_line(&out, "wire.pcap")
@@ -149,7 +167,7 @@ fn execute(arguments: &MachineArguments, command: Command) -> Result<()> {
             for size in sizes {
                 let frame = synthetic::udp_v4(size)?;
                 let frames = [frame.as_slice()];
-                let file = sas.plan()?.make(frames.into_iter(), &Offers::EVERYTHING)?;
+                let file = plan(&sas).make(frames.into_iter(), &Offers::EVERYTHING)?;
                 let result = timed(&lab, &frames, &file, arguments, measure)?;
                 say!(
                     "{size:9}  {:9.0}  {:.3}",

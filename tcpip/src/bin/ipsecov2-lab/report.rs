@@ -4,7 +4,9 @@ use std::{fs, path::Path};
 
 use anyhow::Result;
 use serde_json::json;
-use tcpip::{receive::Received, run::Outcome, throughput::Throughput, wireshark};
+use tcpip::{
+    receive::Received, run::Outcome, send::Sent, throughput::Throughput, wireshark, words::count,
+};
 
 /// Prints the table, and writes it as `summary.json` too.
 pub fn run(out: &Path, outcome: &Outcome, throughput: Option<&Throughput>) -> Result<()> {
@@ -25,9 +27,9 @@ pub fn run(out: &Path, outcome: &Outcome, throughput: Option<&Throughput>) -> Re
     say!("in clear   {clear:>9}  {}", reasons.join(", "));
     if let Some(throughput) = throughput {
         say!(
-            "Gbit/s     {:>9.2}  encrypted, copied, verified and decrypted in the simulator, on {} simulated processors of a host with {}",
+            "Gbit/s     {:>9.2}  encrypted, copied, verified and decrypted in the simulator, on {} of a host with {}",
             throughput.gbit_per_second,
-            throughput.processors,
+            count(throughput.processors, "simulated processor"),
             std::thread::available_parallelism().map_or(1, usize::from)
         );
     }
@@ -50,6 +52,7 @@ pub fn run(out: &Path, outcome: &Outcome, throughput: Option<&Throughput>) -> Re
         "verified": outcome.verified,
         "failed": outcome.failures.len(),
         "failures": outcome.failures,
+        "problems": outcome.problems,
         "clear": clear,
         "throughput": throughput,
     });
@@ -60,20 +63,42 @@ pub fn run(out: &Path, outcome: &Outcome, throughput: Option<&Throughput>) -> Re
     Ok(())
 }
 
+/// Prints what was sent, and why packets went in the clear.
+pub fn send(out: &Path, sent: &Sent) {
+    say!(
+        "{} on the wire, {} of them protected: {}",
+        count(sent.packets, "packet"),
+        sent.protected,
+        out.join("wire.pcap").display()
+    );
+    let clear = sent.clear.packets();
+    if clear > 0 {
+        say!("{} in the clear:", count(clear, "packet"));
+        for line in &sent.reasons {
+            say!("{line}");
+        }
+    }
+}
+
 /// Prints what was received, and which packets failed.
 pub fn receive(out: &Path, received: &Received) {
     let lines = &received.lines;
     let done = lines.iter().filter(|line| line.crypto_done).count();
     let failed = lines.iter().filter(|line| line.is_failed()).count();
     say!(
-        "{} packets indicated, {} verified, {failed} failed, {} untouched: {}",
-        lines.len(),
+        "{} indicated, {} verified, {failed} failed, {} untouched: {}",
+        count(lines.len(), "packet"),
         done - failed,
         lines.len() - done,
         out.join("received.jsonl").display()
     );
     for (status, numbers) in received.failed() {
-        say!("  {status}: packet {}", ranges(&numbers));
+        let packets = if numbers.len() == 1 {
+            "packet"
+        } else {
+            "packets"
+        };
+        say!("  {status}: {packets} {}", ranges(&numbers));
     }
 }
 
