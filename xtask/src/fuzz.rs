@@ -5,12 +5,13 @@
 //! `cargo fuzz --fuzz-dir tests/fuzz` works on them all the same.
 
 use std::{
-    env,
+    env, fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use anyhow::{Context, Result, bail};
+use lab_options::words;
 
 use crate::{fsutil, paths, progress::Progress, setup, shell};
 
@@ -53,7 +54,7 @@ pub struct FuzzArgs {
     #[arg(long)]
     sanitize: bool,
     /// Run this input alone, for instance one that a run has written after a finding.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["runs", "seconds"])]
     input: Option<PathBuf>,
     /// Instead of running: put the fewest inputs with all the coverage that was ever seen here into
     /// tests/fuzz/corpus.
@@ -67,12 +68,7 @@ pub struct FuzzArgs {
 /// When a target does not build, or finds something.
 pub fn run(ui: &Progress, args: &FuzzArgs) -> Result<()> {
     let known = targets()?;
-    if let Some(unknown) = args.targets.iter().find(|name| !known.contains(name)) {
-        bail!(
-            "there is no target {unknown}; there are {}",
-            known.join(", ")
-        );
-    }
+    check(args, &known)?;
     let chosen = if args.targets.is_empty() {
         &known
     } else {
@@ -100,6 +96,33 @@ pub fn run(ui: &Progress, args: &FuzzArgs) -> Result<()> {
         // New inputs go into the first folder.
         command.arg(found).arg(kept(target)?);
         status(&mut command).with_context(|| format!("fuzz target {target}"))?;
+    }
+    Ok(())
+}
+
+/// What can be known of the arguments before anything is built.
+fn check(args: &FuzzArgs, known: &[String]) -> Result<()> {
+    if let Some(unknown) = args.targets.iter().find(|name| !known.contains(name)) {
+        let nearest = words::nearest(unknown, known.iter().map(String::as_str));
+        let meant = nearest.map_or_else(String::new, |nearest| format!(" (is {nearest} meant?)"));
+        bail!(
+            "there is no target {unknown}{meant}; there are {}",
+            known.join(", ")
+        );
+    }
+    if let Some(input) = &args.input {
+        let shown = input.display();
+        match fs::metadata(input) {
+            Err(error) => bail!("--input {shown}: cannot read it: {error}"),
+            Ok(it) if !it.is_file() => bail!("--input {shown}: this is no file"),
+            Ok(_) => {}
+        }
+        if args.targets.len() != 1 {
+            bail!(
+                "--input is for one target: name it, as in `cargo xtask fuzz {} --input {shown}`",
+                known.first().map_or("TARGET", String::as_str)
+            );
+        }
     }
     Ok(())
 }
@@ -256,7 +279,11 @@ fn size(folder: &Path) -> Result<String> {
     for input in &inputs {
         bytes += fsutil::read(input)?.len();
     }
-    Ok(format!("{} inputs, {bytes} bytes", inputs.len()))
+    Ok(format!(
+        "{}, {}",
+        words::count(inputs.len(), "input"),
+        words::count(bytes, "byte")
+    ))
 }
 
 /// Runs a command whose output is the result: straight to the terminal.
@@ -284,6 +311,41 @@ mod tests {
             );
         }
         assert_eq!(manifest.matches("[[bin]]").count(), targets.len());
+    }
+
+    #[test]
+    fn arguments_are_judged_before_anything_is_built() {
+        #[derive(clap::Parser)]
+        struct Cli {
+            #[command(flatten)]
+            args: FuzzArgs,
+        }
+        let known = targets().unwrap();
+        let judge = |arguments: &[&str]| -> Result<()> {
+            let arguments = [&["fuzz"], arguments].concat();
+            check(
+                &<Cli as clap::Parser>::try_parse_from(arguments)?.args,
+                &known,
+            )
+        };
+        let folder = env!("CARGO_MANIFEST_DIR");
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+        judge(&[]).unwrap();
+        judge(&["send", "receive", "--runs", "5"]).unwrap();
+        judge(&["send", "--input", file]).unwrap();
+        for (arguments, part) in [
+            (&["recieve"][..], "is receive meant?"),
+            (&["qqqqq"], "there are capture, checksum"),
+            (&["send", "--input", "no-such-file"], "--input no-such-file"),
+            (&["send", "--input", folder], "this is no file"),
+            (&["--input", file], "one target"),
+            (&["send", "receive", "--input", file], "one target"),
+            (&["send", "--input", file, "--runs", "5"], "--runs"),
+            (&["--runs", "many"], "many"),
+        ] {
+            let error = format!("{:#}", judge(arguments).unwrap_err());
+            assert!(error.contains(part), "{arguments:?}: {error}");
+        }
     }
 
     #[test]

@@ -3,12 +3,21 @@
 use std::{
     cell::Cell,
     io::{IsTerminal, stderr},
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{self, RecvTimeoutError, Sender},
+    },
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-/// Shows steps: a spinner with the latest output on a terminal, else a line when a step ends.
+/// How long a log may be silent while a step goes on.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// Shows steps: a spinner with the latest output on a terminal, else a line when a step begins and ends, and
+/// every [`SILENCE`] one that says how far it is.
 /// Everything goes to standard error, so standard output stays for results.
 pub struct Progress {
     bars: Option<MultiProgress>,
@@ -51,6 +60,7 @@ impl Progress {
             what,
             bar,
             announced: Cell::new(false),
+            heart: Heart::default(),
             started: Instant::now(),
             finished: false,
         }
@@ -70,6 +80,8 @@ pub struct Step {
     what: String,
     bar: Option<ProgressBar>,
     announced: Cell<bool>,
+    /// Beats only where there is no bar.
+    heart: Heart,
     started: Instant,
     finished: bool,
 }
@@ -79,10 +91,22 @@ impl Step {
     pub fn detail(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.set_message(text.trim().to_owned()),
-            // A log gets a line when something really starts, so that a long step is not taken for a hang.
-            None if !self.announced.replace(true) => eprintln!("  ..  {}", self.what),
-            None => {}
+            None => {
+                self.heart.note(text);
+                // A log gets a line when something really starts, so that a long step is not taken for a hang.
+                if !self.announced.replace(true) {
+                    eprintln!("  ..  {}", self.what);
+                    self.beat();
+                }
+            }
         }
+    }
+
+    fn beat(&self) {
+        let what = self.what.clone();
+        self.heart.start(SILENCE, move |elapsed, latest| {
+            eprintln!("{}", still(&what, elapsed, latest));
+        });
     }
 
     /// Ends the step; `outcome` may add what came of it.
@@ -98,6 +122,7 @@ impl Step {
 
     fn finish(&mut self, line: &str) {
         self.finished = true;
+        self.heart.stop();
         match &self.bar {
             Some(bar) => {
                 // Once the bar is cleared nothing redraws over the line.
@@ -109,11 +134,95 @@ impl Step {
     }
 }
 
+/// That a step goes on, and how far it is.
+fn still(what: &str, elapsed: Duration, latest: &str) -> String {
+    let seconds = elapsed.as_secs();
+    let colon = if latest.is_empty() { "" } else { ": " };
+    format!("  ..  {what}, {seconds} s{colon}{latest}")
+}
+
+/// Says again and again what the latest detail is.
+#[derive(Default)]
+struct Heart {
+    latest: Arc<Mutex<String>>,
+    /// The thread ends when this end of the channel is gone.
+    beating: Mutex<Option<(Sender<()>, JoinHandle<()>)>>,
+}
+
+impl Heart {
+    fn note(&self, latest: &str) {
+        let mut text = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        latest.trim().clone_into(&mut text);
+    }
+
+    fn start(&self, every: Duration, say: impl Fn(Duration, &str) + Send + 'static) {
+        let (stop, stopped) = mpsc::channel();
+        let latest = Arc::clone(&self.latest);
+        let started = Instant::now();
+        let thread = thread::spawn(move || {
+            while stopped.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
+                let latest = latest.lock().unwrap_or_else(PoisonError::into_inner);
+                say(started.elapsed(), &latest);
+            }
+        });
+        let mut beating = self.beating.lock().unwrap_or_else(PoisonError::into_inner);
+        *beating = Some((stop, thread));
+    }
+
+    /// Nothing is said any more when this returns.
+    fn stop(&self) {
+        let mut beating = self.beating.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((stop, thread)) = beating.take() {
+            drop(stop);
+            // If it has panicked, that has been said.
+            let _ = thread.join();
+        }
+    }
+}
+
 impl Drop for Step {
     fn drop(&mut self) {
         if !self.finished {
             let line = format!("FAIL  {}", self.what);
             self.finish(&line);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_step_says_how_far_it_is_until_it_ends() {
+        let (said, heard) = mpsc::channel();
+        let heart = Heart::default();
+        heart.note("  Compiling a v1\n");
+        heart.start(Duration::from_millis(1), move |_, latest| {
+            // Nobody listens any more once the test has heard enough.
+            let _ = said.send(latest.to_owned());
+        });
+        assert_eq!(heard.recv().unwrap(), "Compiling a v1");
+        heart.note("Building [=>  ] 2/9: b\r");
+        // One beat may have been under way.
+        let mut beats = heard.iter();
+        assert!(beats.any(|beat| beat == "Building [=>  ] 2/9: b"));
+        heart.stop();
+        // The sender's end is gone with the thread: this ends.
+        assert!(heard.iter().all(|beat| beat == "Building [=>  ] 2/9: b"));
+    }
+
+    #[test]
+    fn a_beat_has_step_time_and_detail() {
+        let time = Duration::from_millis(30_500);
+        for (latest, line) in [
+            ("", "  ..  building x.sys, 30 s"),
+            (
+                "Compiling wdk-sys",
+                "  ..  building x.sys, 30 s: Compiling wdk-sys",
+            ),
+        ] {
+            assert_eq!(still("building x.sys", time, latest), line);
         }
     }
 }

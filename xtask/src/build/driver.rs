@@ -15,7 +15,11 @@ use super::{
     toolchain::{CTools, Toolchain},
     wdk_build_patch::CargoConfig,
 };
-use crate::{fsutil, paths, progress::Progress, shell};
+use crate::{
+    fsutil, paths,
+    progress::{Progress, Step},
+    shell::{self, Piece},
+};
 
 /// The driver of the project.
 pub const PRODUCT: &str = "ipsecov2";
@@ -107,12 +111,22 @@ impl Build<'_> {
         }
         let names: Vec<&str> = archs.iter().map(|arch| arch.name()).collect();
         let names = names.join(", ");
-        let mut step = None;
+        let mut step: Option<Step> = None;
         let what = match subcommand {
             "clippy" => format!("linting {} for {names}", self.package),
             _ => format!("building {}.sys for {names}", self.package),
         };
-        let output = shell::run_with(&mut command, &mut |line| {
+        let output = shell::run_with(&mut command, &mut |piece| {
+            let line = match piece {
+                Piece::Line(line) => line,
+                Piece::Passing(state) => {
+                    // Where nothing is stale cargo has a bar too, for a moment.
+                    if let Some(step) = &step {
+                        step.detail(state);
+                    }
+                    return false;
+                }
+            };
             let verb = line.split_whitespace().next().unwrap_or_default();
             if WORK.contains(&verb) {
                 step.get_or_insert_with(|| ui.step(&what)).detail(line);
