@@ -3,10 +3,11 @@
 use std::{fs, io};
 
 use anyhow::{Context, Result, bail};
+use serde::Deserialize;
 
 use crate::{
     build::{self, Arch},
-    paths,
+    fsutil, paths,
     progress::Progress,
     test,
 };
@@ -47,7 +48,55 @@ pub fn run(ui: &Progress, job: Option<&str>) -> Result<()> {
     }
     passed?;
     if let (true, Some(job)) = (written.is_empty(), job) {
-        bail!("no job or case has {job:?} in its name; `cargo xtask hlk` shows all");
+        bail!("{}", unknown(job, &fsutil::read_text(&paths::hlk_jobs())?)?);
     }
     Ok(())
+}
+
+/// An entry of the list of jobs.
+#[derive(Deserialize)]
+struct Entry {
+    name: String,
+    not_applicable: Option<String>,
+}
+
+/// What to say of a name that is in no job or case that runs. `list` is the list of jobs.
+fn unknown(wanted: &str, list: &str) -> Result<String> {
+    let entries: Vec<Entry> = serde_json::from_str(list).context("the list of jobs")?;
+    let mut text = format!("no job or case has {wanted:?} in its name.");
+    for entry in &entries {
+        let named = entry.name.to_lowercase().contains(&wanted.to_lowercase());
+        if let (true, Some(why)) = (named, &entry.not_applicable) {
+            text += &format!("\n{} does not apply: {why}", entry.name);
+        }
+    }
+    text += "\nThe jobs are:";
+    for entry in entries.iter().filter(|it| it.not_applicable.is_none()) {
+        text += &format!("\n  {}", entry.name);
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_wrong_name_the_jobs_are_shown_and_those_that_do_not_apply() {
+        let list = fsutil::read_text(&paths::hlk_jobs()).unwrap();
+        let text = unknown("IPSecESPP", &list).unwrap();
+        for line in [
+            "no job or case has \"IPSecESPP\" in its name.",
+            "  NDISTest 6.5 - [2 Machine] - IPSecESP",
+        ] {
+            assert!(text.lines().any(|it| it == line), "{line}: {text}");
+        }
+        assert!(!text.contains("does not apply"), "{text}");
+
+        let list = r#"[{"name": "Job A"}, {"name": "Job B", "not_applicable": "no B"}]"#;
+        assert_eq!(
+            unknown("job b", list).unwrap(),
+            "no job or case has \"job b\" in its name.\nJob B does not apply: no B\nThe jobs are:\n  Job A"
+        );
+    }
 }

@@ -83,7 +83,7 @@ struct TestArgs {
 
 #[derive(Args)]
 struct HlkArgs {
-    /// Part of the name of a job or a case, as in "IPSecESP"; without it all jobs run.
+    /// Part of the name of a job or a case, as in ipsecesp; without it all jobs run.
     job: Option<String>,
 }
 

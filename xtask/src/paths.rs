@@ -55,6 +55,11 @@ pub fn traffic() -> PathBuf {
     root().join("tests").join("data").join("traffic.pcap")
 }
 
+/// The list of the HLK's jobs.
+pub fn hlk_jobs() -> PathBuf {
+    root().join("tests").join("hlk").join("jobs.json")
+}
+
 /// The report of the HLK's jobs, which the suite itself writes: `report.txt` and `report.xml`.
 pub fn hlk_report() -> PathBuf {
     target().join("hlk")

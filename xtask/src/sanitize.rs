@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::Result;
 use clap::ValueEnum;
+use lab_options::words;
 
 use crate::{fsutil, paths, progress::Progress, shell};
 
@@ -99,7 +100,7 @@ fn test(ui: &Progress, sanitizer: Sanitizer, what: &str, arguments: &[&str]) -> 
             ),
         &step,
     )?;
-    step.done(format!("{} tests", passed(&output)));
+    step.done(words::count(passed(&output), "test"));
     Ok(())
 }
 

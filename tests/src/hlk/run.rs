@@ -21,7 +21,7 @@ fn folder() -> PathBuf {
 /// Runs the cases that the command line asks for, each as a test named `[job] case`, and a test of the
 /// list itself. If a case ran, its report and that of the others is in `target/hlk`, and the summary is printed.
 pub fn run(jobs: Vec<Job>, catalogue: &Catalogue) -> ExitCode {
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
     let outcomes = Outcomes::default();
     let titles: Vec<_> = jobs.iter().map(Titles::of).collect();
     let complete = catalogue.check(&jobs);
@@ -41,6 +41,7 @@ pub fn run(jobs: Vec<Job>, catalogue: &Catalogue) -> ExitCode {
         }
     }
 
+    ignore_case(&mut arguments, &mut trials);
     let start = Instant::now();
     let conclusion = libtest_mimic::run(&arguments, trials);
     let outcomes = outcomes.take();
@@ -56,6 +57,20 @@ pub fn run(jobs: Vec<Job>, catalogue: &Catalogue) -> ExitCode {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Applies the filter without regard to case: nobody remembers how the HLK writes its jobs.
+fn ignore_case(arguments: &mut Arguments, trials: &mut Vec<Trial>) {
+    if arguments.exact {
+        return;
+    }
+    if let Some(filter) = arguments.filter.take() {
+        let filter = filter.to_lowercase();
+        trials.retain(|trial| {
+            let name = format!("[{}] {}", trial.kind(), trial.name());
+            name.to_lowercase().contains(&filter)
+        });
     }
 }
 
@@ -77,4 +92,35 @@ fn write(results: &Results<'_>) -> Result<()> {
     };
     put("report.txt", text::full(results))?;
     put("report.xml", junit::xml(results)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_filter_ignores_case() {
+        for (options, left) in [
+            (&[][..], &["AH case", "ESP case", "ESP other"][..]),
+            (&["ipsecesp"], &["ESP case", "ESP other"]),
+            (&["IPSecESP"], &["ESP case", "ESP other"]),
+            (&["eCaSe"], &[]),
+            (&["h CASE"], &["AH case"]),
+            (&["P] ESP"], &["ESP case", "ESP other"]),
+            (&["ESP case", "--exact"], &["ESP case"]),
+            (&["esp case", "--exact"], &[]),
+        ] {
+            let mut arguments = Arguments::from_iter([&["hlk"], options].concat());
+            let trial = |kind: &str, name: &str| Trial::test(name, || Ok(())).with_kind(kind);
+            let mut trials = vec![
+                trial("IPSecAH", "AH case"),
+                trial("IPSecESP", "ESP case"),
+                trial("IPSecESP", "ESP other"),
+            ];
+            ignore_case(&mut arguments, &mut trials);
+            trials.retain(|trial| !arguments.is_filtered_out(trial));
+            let names: Vec<_> = trials.iter().map(Trial::name).collect();
+            assert_eq!(names, left, "{options:?}");
+        }
+    }
 }

@@ -12,24 +12,30 @@ pub(super) fn summary(results: &Results<'_>) -> String {
     let width = widest.unwrap_or(0).max(3);
     let _ = writeln!(
         text,
-        "{:<width$}  {:>6} {:>7} {:>7} {:>10}",
-        "Job", "cases", "passed", "failed", "time"
+        "{:<width$}  {:>6} {:>7} {:>7} {:>13}",
+        "Job", "cases", "passed", "failed", "time of cases"
     );
-    let (mut cases, mut failed) = (0, 0);
+    let (mut cases, mut failed, mut seconds) = (0, 0, 0.0);
     for job in &results.jobs {
+        let time = job.time().as_secs_f64();
         row(
             &mut text,
             width,
             job.name,
             job.cases.len(),
             job.failed(),
-            job.time().as_secs_f64(),
+            time,
         );
         cases += job.cases.len();
         failed += job.failed();
+        seconds += time;
     }
-    let seconds = results.time.as_secs_f64();
     row(&mut text, width, "all", cases, failed, seconds);
+    let _ = writeln!(
+        text,
+        "It took {:.2} s: cases run side by side.",
+        results.time.as_secs_f64()
+    );
     let left_out: usize = results.jobs.iter().map(|job| job.left_out).sum();
     if left_out > 0 {
         let were = if left_out == 1 {
@@ -54,7 +60,7 @@ fn row(text: &mut String, width: usize, name: &str, cases: usize, failed: usize,
     let passed = cases - failed;
     let _ = writeln!(
         text,
-        "{name:<width$}  {cases:>6} {passed:>7} {failed:>7} {seconds:>8.2} s"
+        "{name:<width$}  {cases:>6} {passed:>7} {failed:>7} {seconds:>11.2} s"
     );
 }
 

@@ -13,6 +13,7 @@
 
 mod calls;
 mod image;
+mod names;
 mod packet_path;
 mod stack;
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, bail};
 
-use super::{Graph, image::Rva};
+use super::{Graph, image::Rva, names::short};
 
 /// The most that the driver's part of a call may have, in bytes. The rest is for who called and who is called.
 pub const LIMIT: usize = 10 * 1024;
@@ -22,17 +22,18 @@ struct Depth {
 }
 
 pub fn print(graph: &Graph) -> Result<()> {
+    println!(" bytes  entry point, and below it the deepest way down: the frame of each function");
     for (bytes, way) in graph.entries()? {
         let mut way = way.iter();
         println!(
             "{bytes:6}  {}",
-            graph.name(*way.next().context("a way has a start")?)
+            short(graph.name(*way.next().context("a way has a start")?))
         );
         for function in way.filter(|_| bytes > LIMIT / 4) {
             println!(
                 "        {:6}  {}",
                 graph.frame(*function),
-                graph.name(*function)
+                short(graph.name(*function))
             );
         }
     }
