@@ -144,6 +144,7 @@ fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Task::Build(args) => build_driver(&ui, &args),
         Task::Lint(args) => {
+            build::check_driver(&args.package)?;
             build::drivers(&ui, &args.package, args.arch.arch.archs(), Action::Lint).map(drop)
         }
         Task::Imports => build::write_imports_page(),
@@ -161,6 +162,7 @@ fn run(cli: Cli) -> Result<()> {
 
 fn build_driver(ui: &Progress, args: &BuildArgs) -> Result<()> {
     let DriverArgs { arch, package } = &args.driver;
+    build::check_driver(package)?;
     let built = build::drivers(ui, package, arch.arch.archs(), Action::Build)?;
     for image in &built {
         let imports: Vec<String> = image

@@ -21,8 +21,10 @@ const PYTHON_PEERS: [&str; 2] = ["scapy==2.8.0", "cryptography==50.0.2"];
 /// against the x64 one. `filter` goes to `cargo test` and then only the tests run.
 ///
 /// # Errors
-/// At the first stage that fails.
+/// When `filter` names a package or test that is not there, before anything is built; and at the first stage that
+/// fails.
 pub fn run(ui: &Progress, filter: &[String]) -> Result<()> {
+    build::check_tests(filter)?;
     setup::apt(ui, &PEERS)?;
     let python = setup::python(ui, &paths::venv(), &PYTHON_PEERS)?;
     let images = build::drivers(ui, build::PRODUCT, &Arch::ALL, Action::Build)?;

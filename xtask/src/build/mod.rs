@@ -5,6 +5,7 @@ mod build_id;
 mod driver;
 mod imports_doc;
 mod kit;
+mod packages;
 mod pe_check;
 mod reproducible;
 mod stamp;
@@ -19,6 +20,7 @@ use anyhow::{Context, Result};
 
 pub use driver::{Built, PRODUCT};
 pub use imports_doc::write as write_imports_page;
+pub use packages::{check_driver, check_tests};
 pub use reproducible::check as check_reproducible;
 
 use crate::{fsutil, paths, progress::Progress};

@@ -3,6 +3,8 @@
 //! The sanitizers are unstable flags; a stable compiler takes them with RUSTC_BOOTSTRAP, so that the
 //! toolchain of all the rest will do.
 
+mod probe;
+
 use std::process::Command;
 
 use anyhow::Result;
@@ -18,6 +20,28 @@ pub enum Sanitizer {
     Address,
     /// Data races.
     Thread,
+}
+
+impl Sanitizer {
+    /// Its name on the command line.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Address => "address",
+            Self::Thread => "thread",
+        }
+    }
+
+    /// The compiler's flags.
+    fn flags(self) -> &'static [&'static str] {
+        match self {
+            Self::Address => &["-Zsanitizer=address"],
+            // The standard library was not compiled with it.
+            Self::Thread => &[
+                "-Zsanitizer=thread",
+                "-Cunsafe-allow-abi-mismatch=sanitizer",
+            ],
+        }
+    }
 }
 
 /// The crates of the driver that run anywhere.
@@ -49,13 +73,15 @@ race:drop<std::thread::scoped::ScopeData
 /// `cargo xtask sanitize`.
 ///
 /// # Errors
-/// When a test fails, or the sanitizer finds something.
+/// When the machine lacks something, a test fails, or the sanitizer finds something.
 pub fn run(ui: &Progress, sanitizer: Sanitizer) -> Result<()> {
+    probe::check(ui, sanitizer)?;
     match sanitizer {
         Sanitizer::Address => {
             let mut arguments = vec!["--lib", "--tests"];
             arguments.extend(PORTABLE.iter().flat_map(|package| ["--package", package]));
-            test(ui, sanitizer, "portable crates", &arguments)
+            let crates = words::count(PORTABLE.len(), "portable crate");
+            test(ui, sanitizer, &crates, &arguments)
         }
         Sanitizer::Thread => CONCURRENT.iter().try_for_each(|(package, targets)| {
             let mut arguments = vec!["--package", package];
@@ -71,13 +97,7 @@ pub fn run(ui: &Progress, sanitizer: Sanitizer) -> Result<()> {
 }
 
 fn test(ui: &Progress, sanitizer: Sanitizer, what: &str, arguments: &[&str]) -> Result<()> {
-    let (name, flags) = match sanitizer {
-        Sanitizer::Address => ("address", "-Zsanitizer=address"),
-        Sanitizer::Thread => (
-            "thread",
-            "-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer",
-        ),
-    };
+    let name = sanitizer.name();
     let folder = paths::target().join("sanitize").join(name);
     fsutil::create_dir(&folder)?;
     let suppressed = folder.join("suppressed.txt");
@@ -86,14 +106,14 @@ fn test(ui: &Progress, sanitizer: Sanitizer, what: &str, arguments: &[&str]) -> 
     let output = shell::run(
         Command::new(paths::cargo())
             .current_dir(paths::root())
-            .args(["test", "--locked"])
+            .args(["test", "--locked", "--no-fail-fast"])
             .args(arguments)
             // The flags are for the target alone then, not for build scripts and macros.
             .args(["--target", &shell::host()?])
             .arg("--target-dir")
             .arg(&folder)
             .env("RUSTC_BOOTSTRAP", "1")
-            .env("RUSTFLAGS", flags)
+            .env("CARGO_ENCODED_RUSTFLAGS", sanitizer.flags().join("\x1f"))
             .env(
                 "TSAN_OPTIONS",
                 format!("suppressions={}", suppressed.display()),
