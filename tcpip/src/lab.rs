@@ -220,6 +220,19 @@ impl Port {
         Ok(offload::offers(&self.reported()?.ipsec_v2()))
     }
 
+    /// Waits until the adapter has said all that there is to say of its link, and fails when it has none:
+    /// nothing is sent then (keyword `LinkState`).
+    pub fn expect_link(&self) -> Result<()> {
+        let machine = self.adapter.machine();
+        machine.settle().map_err(|check| anyhow!("{check}"))?;
+        let link = self.adapter.link_state();
+        ensure!(
+            link.is_some_and(|link| link.MediaConnectState == ndis_sys::MediaConnectStateConnected),
+            "the adapter has no link: with LinkState=1 it has one while another adapter is there"
+        );
+        Ok(())
+    }
+
     /// Sets the packet filter (`NDIS_PACKET_TYPE_*`).
     pub fn set_packet_filter(&self, filter: u32) -> Result<()> {
         let request = OidRequest::set(OID_GEN_CURRENT_PACKET_FILTER, filter.to_ne_bytes());

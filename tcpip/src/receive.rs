@@ -176,6 +176,7 @@ pub fn receive_far(options: &ReceiveOptions, progress: &ProgressBar) -> Result<R
     let [injector_side, b_side] = [(); 2].map(|()| Recorder::on(lab.machine()));
     let injector = lab.port(largest.unwrap_or(0), injector_side.clone())?;
     let b = lab.port(largest.unwrap_or(0), b_side.clone())?;
+    injector.expect_link()?;
     injector.set_packet_filter(NDIS_PACKET_TYPE_DIRECTED)?;
     b.set_packet_filter(NDIS_PACKET_TYPE_PROMISCUOUS)?;
     b.activate_offload()?;

@@ -134,6 +134,7 @@ pub fn run(options: &RunOptions, progress: &ProgressBar) -> Result<Outcome> {
     })?;
     let b = lab.port(largest, b_side.clone())?;
     let tap = lab.port(largest, tap_side.clone())?;
+    a.expect_link()?;
     a.set_packet_filter(NDIS_PACKET_TYPE_DIRECTED)?;
     // The addresses in the capture are not B's own.
     b.set_packet_filter(NDIS_PACKET_TYPE_PROMISCUOUS)?;

@@ -95,6 +95,7 @@ pub fn send(options: &SendOptions, progress: &ProgressBar) -> Result<Sent> {
         .port(largest, a_side.clone())
         .map_err(|error| TooLong::explain(error, number, longest, advice))?;
     let tap = lab.port(largest, tap_side.clone())?;
+    a.expect_link()?;
     a.set_packet_filter(NDIS_PACKET_TYPE_DIRECTED)?;
     tap.set_packet_filter(NDIS_PACKET_TYPE_PROMISCUOUS)?;
     a.activate_offload()?;

@@ -141,6 +141,7 @@ pub fn measure(options: &LabOptions, load: &Load<'_>) -> Result<Throughput> {
     let receiver_side = Arc::new(Counter::default());
     let a = lab.port(largest, sender_side.clone())?;
     let b = lab.port(largest, receiver_side.clone())?;
+    a.expect_link()?;
     a.set_packet_filter(NDIS_PACKET_TYPE_DIRECTED)?;
     b.set_packet_filter(NDIS_PACKET_TYPE_PROMISCUOUS)?;
     a.activate_offload()?;

@@ -1,14 +1,21 @@
-//! NDISTest 6.5 - [2 Machine] - LinkCheck. Its passes that pull the cable do not apply: a port of the switch in the
-//! driver has none, and the link is up as long as the adapter is there.
+//! NDISTest 6.5 - [2 Machine] - LinkCheck. The cable is pulled where it is a cable to the other adapter (LinkState
+//! set to 1): that one is halted, pulled out or put to sleep. Into a switch (LinkState 0) it is never said to be.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
 
 use ipsecov2_tests::{
     hlk::{Case, Job},
-    lan::{Lan, USUAL},
+    lan::{Lan, USUAL, numbered},
     switch::{Switch, SwitchPort, VERSIONS, check, config},
 };
-use ndis_sim::{Machine, ndis::PowerState};
+use ndis_sim::{
+    Machine,
+    ndis::{AdapterConfig, PowerState, SendNbl},
+};
 use ndis_sys::*;
 
 /// The job.
@@ -16,7 +23,7 @@ pub fn job() -> Job {
     Job {
         name: "NDISTest 6.5 - [2 Machine] - LinkCheck",
         requirement: "Device.Network.LAN.Base.NDISRequirements",
-        checks: "the state of the link is told right; of a link that is never cut, that it is never said to be (no cable can be pulled)",
+        checks: "the state of the link is told right and in time, and frames go when there is a link and only then",
         cases: vec![
             Case::new(
                 "connected at the start",
@@ -37,6 +44,26 @@ pub fn job() -> Job {
                 "reset, pause and low power",
                 "the link is what it was, and no change is indicated, least of all while the adapter sleeps",
                 |_| no_indication(),
+            ),
+            Case::new(
+                "cable pulled before the start",
+                "an adapter that starts without a link says so, sends nothing, and has one as soon as the other adapter is there",
+                |_| pulled_before_the_start(),
+            ),
+            Case::new(
+                "cable pulled and put back",
+                "each time the change is told once, within two seconds, and frames go both ways again",
+                |_| pulled_and_put_back(),
+            ),
+            Case::new(
+                "cable pulled while frames are sent",
+                "each frame that was sent ends once, sent or for want of a link, none hangs",
+                |_| pulled_under_load(),
+            ),
+            Case::new(
+                "cable pulled in its sleep",
+                "the change is told after waking, within two seconds, and not before",
+                |_| pulled_asleep(),
             ),
             Case::new(
                 "link parameters",
@@ -112,7 +139,7 @@ fn stop_and_start() {
             lan.switch.machine.clock().advance(Duration::from_secs(31));
             is_up(stays);
             // It sends into a switch where nobody listens.
-            stays.send_frame(&ipsecov2_tests::lan::numbered([4; 6], [2; 6], 1, 80));
+            stays.send_frame(&numbered([4; 6], [2; 6], 1, 80));
             check(gone.adapter.enable());
             gone.filter(USUAL);
             is_up(gone);
@@ -139,6 +166,139 @@ fn no_indication() {
             is_up(&lan.test);
             lan.connected("afterwards");
         }
+        lan.finish();
+    }
+}
+
+/// An adapter at a cable to the others.
+fn at_a_cable() -> AdapterConfig {
+    config().keyword("LinkState", "1")
+}
+
+/// Everything that tells of the link says that it is down, and it has changed so often.
+fn is_down(port: &SwitchPort, told: usize) {
+    // NdisMediaStateDisconnected
+    let status = port.query(OID_GEN_MEDIA_CONNECT_STATUS, 4).u32();
+    assert_eq!(status, Some(1));
+    let link = port.adapter.link_state().expect("it is told");
+    assert_eq!(link.MediaConnectState, MediaConnectStateDisconnected);
+    assert_eq!(link.XmitLinkSpeed, NDIS_LINK_SPEED_UNKNOWN);
+    assert_eq!(changes(port), told);
+    let frame = numbered([0xff; 6], port.adapter.mac(), 1, 80);
+    let sent = port.send(vec![SendNbl::new(frame)]);
+    assert_eq!(sent, [NDIS_STATUS_MEDIA_DISCONNECTED]);
+}
+
+/// Waits until everything is told that is to be, which takes no time of the machine's clock, so less than two
+/// seconds.
+fn settle(lan: &Lan) {
+    let machine = &lan.switch.machine;
+    machine.settle().unwrap_or_else(|check| panic!("{check}"));
+    assert_eq!(machine.clock().now(), Duration::ZERO);
+}
+
+fn cable(version: u32) -> Lan {
+    let machine = Machine::builder().processors(2).manual_clock(true).build();
+    let lan = Lan::on(Switch::on(machine, version), at_a_cable(), at_a_cable());
+    settle(&lan);
+    lan
+}
+
+fn pulled_before_the_start() {
+    for version in VERSIONS {
+        let lan = cable(version);
+        check(lan.support.adapter.halt());
+        check(lan.test.adapter.halt());
+        check(lan.test.adapter.enable());
+        lan.test.filter(USUAL);
+        // Of its life before: there, and gone.
+        is_down(&lan.test, 2);
+        check(lan.support.adapter.enable());
+        lan.support.filter(USUAL);
+        settle(&lan);
+        assert_eq!(changes(&lan.test), 3);
+        lan.connected("the cable is in");
+        lan.finish();
+    }
+}
+
+fn pulled_and_put_back() {
+    for version in VERSIONS {
+        let lan = cable(version);
+        let (test, support) = (&lan.test, &lan.support);
+        assert_eq!(changes(test), 1);
+        for round in 0..4 {
+            if round % 2 == 0 {
+                check(support.adapter.halt());
+            } else {
+                check(support.adapter.set_power(PowerState::D3));
+            }
+            settle(&lan);
+            is_down(test, 2 * round + 2);
+            if round % 2 == 0 {
+                check(support.adapter.enable());
+                support.filter(USUAL);
+            } else {
+                check(support.adapter.set_power(PowerState::D0));
+            }
+            settle(&lan);
+            assert_eq!(changes(test), 2 * round + 3);
+            lan.connected("the cable is back");
+        }
+        lan.finish();
+    }
+}
+
+fn pulled_under_load() {
+    for version in VERSIONS {
+        let lan = cable(version);
+        let (test, support) = (&lan.test, &lan.support);
+        for _ in 0..5 {
+            support.received();
+            let stop = AtomicBool::new(false);
+            let statuses = thread::scope(|scope| {
+                let sender = scope.spawn(|| {
+                    let mut all = Vec::new();
+                    while !stop.load(Ordering::Acquire) {
+                        let frame = numbered(support.adapter.mac(), test.adapter.mac(), 1, 500);
+                        let lists = (0..200).map(|_| SendNbl::new(frame.clone()));
+                        all.extend(test.send(lists.collect()));
+                    }
+                    all
+                });
+                thread::sleep(Duration::from_millis(2));
+                check(support.adapter.surprise_remove());
+                settle(&lan);
+                stop.store(true, Ordering::Release);
+                sender.join().expect("the sender ends")
+            });
+            let wanted = [NDIS_STATUS_SUCCESS, NDIS_STATUS_MEDIA_DISCONNECTED];
+            assert!(statuses.iter().all(|status| wanted.contains(status)));
+            is_down(test, changes(test));
+            check(support.adapter.enable());
+            support.filter(USUAL);
+            settle(&lan);
+        }
+        support.received();
+        lan.connected("after all that");
+        lan.finish();
+    }
+}
+
+fn pulled_asleep() {
+    for version in VERSIONS {
+        let lan = cable(version);
+        check(lan.test.adapter.set_power(PowerState::D3));
+        check(lan.support.adapter.halt());
+        settle(&lan);
+        assert_eq!(changes(&lan.test), 1);
+        check(lan.test.adapter.set_power(PowerState::D0));
+        settle(&lan);
+        is_down(&lan.test, 2);
+        check(lan.support.adapter.enable());
+        lan.support.filter(USUAL);
+        settle(&lan);
+        lan.connected("awake, with the cable in");
         lan.finish();
     }
 }

@@ -79,6 +79,7 @@ struct Reported {
     ah: u8,
     esp: u8,
     legacy: bool,
+    connected: bool,
     sa_capacity: u32,
     offloads: Done,
 }
@@ -92,6 +93,7 @@ const DEFAULT: Reported = Reported {
     ah: 1,
     esp: 1,
     legacy: false,
+    connected: true,
     sa_capacity: 1024,
     offloads: EVERYTHING,
 };
@@ -114,6 +116,7 @@ impl Reported {
             receive_buffers: space.unwrap_or(0) / (general.MtuSize + 14 + 8),
             ah: offload.IPsecV2.Ah,
             esp: offload.IPsecV2.Esp,
+            connected: general.MediaConnectState == MediaConnectStateConnected,
             legacy: offload.IPsecV2.EncryptionAlgorithms & legacy != 0,
             sa_capacity: offload.IPsecV2.SaOffloadCapacity,
             offloads: reported_with(&offload, vlan),
@@ -141,6 +144,8 @@ impl Reported {
                 self.vlan_id = self.vlan.then_some(0);
             }
             ("VlanID", ..) => self.vlan_id = Some(value),
+            // It is the only adapter.
+            ("LinkState", ..) => self.connected = value == 0,
             ("LegacyAlgorithms", ..) => self.legacy = value == 1,
             ("SaOffloadCapacity", ..) => self.sa_capacity = value,
             _ => panic!("{keyword} is not known here"),

@@ -190,6 +190,7 @@ fn the_link_goes_with_an_adapter_that_is_pulled_out_or_shut_down() {
         for shut_down in [false, true] {
             let switch = Switch::new(version);
             let (a, b) = (port(&switch, following()), port(&switch, following()));
+            assert_eq!(told(&a), [true]);
             let gone = if shut_down {
                 b.adapter.shutdown()
             } else {

@@ -195,7 +195,8 @@ unsafe fn set_general(
     link.XmitLinkSpeed = general.XmitLinkSpeed;
     link.RcvLinkSpeed = general.RcvLinkSpeed;
     link.AutoNegotiationFlags = general.AutoNegotiationFlags;
-    adapter.link.tell(link);
+    // It is awake: this is said in MiniportInitializeEx only.
+    let _ = adapter.link.tell(link);
     let mut all = adapter.attributes.lock();
     all.general = Some(general);
     all.oids = oids;

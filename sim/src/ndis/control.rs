@@ -1,7 +1,7 @@
 //! The operations on adapters that tests and transports start. NDIS does one
 //! after the other: what is started meanwhile waits.
 
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, thread};
 
 use ndis_sys::{
     NDIS_PAUSE_LOW_POWER, NDIS_PAUSE_NDIS_INTERNAL, NDIS_STATUS, NDIS_STATUS_SUCCESS,
@@ -13,7 +13,9 @@ use ndis_sys::{
 use super::{
     Error,
     adapter::{Adapter, AdapterState},
-    lifecycle, oid_answers, oid_path, reset,
+    lifecycle,
+    link::Sleep,
+    oid_answers, oid_path, reset,
 };
 use crate::Irql;
 
@@ -123,6 +125,7 @@ impl Adapter {
         self.block.removed.store(false, Ordering::Release);
         self.block.told_of_removal.store(false, Ordering::Release);
         self.block.low_power.store(false, Ordering::Release);
+        self.block.link.set_sleep(Sleep::Awake);
         *self.block.filter.lock() = Default::default();
         for open in self.block.opens.read().iter() {
             *open.filter.lock() = Default::default();
@@ -247,7 +250,11 @@ impl Adapter {
                     oid_path::set(machine, adapter, OID_PM_PARAMETERS, &parameters);
                 }
                 let state = NdisDeviceStateD3.to_le_bytes();
+                adapter
+                    .link
+                    .set_sleep(Sleep::Entering(thread::current().id()));
                 oid_path::set(machine, adapter, OID_PNP_SET_POWER, &state);
+                adapter.link.set_sleep(Sleep::Asleep);
             } else {
                 lifecycle::halt(machine, adapter, NdisHaltDevicePoweredDown);
             }
@@ -264,6 +271,7 @@ impl Adapter {
                 }
             } else {
                 let state = NdisDeviceStateD0.to_le_bytes();
+                adapter.link.set_sleep(Sleep::Awake);
                 oid_path::set(machine, adapter, OID_PNP_SET_POWER, &state);
                 adapter.low_power.store(false, Ordering::Release);
             }

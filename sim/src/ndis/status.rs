@@ -11,7 +11,6 @@ use super::{
     adapter::{AdapterBlock, AdapterState},
     header,
     ipsec_offload_v2::excess,
-    link::is_change,
     offload::Offload,
     rules,
     state::{here, required},
@@ -165,8 +164,7 @@ fn take_note(adapter: &AdapterBlock, status: &StatusIndication) {
                     .cast::<NDIS_LINK_STATE>()
                     .read_unaligned()
             };
-            let asleep = adapter.low_power.load(Ordering::Acquire);
-            if asleep && is_change(adapter.link.state(), &link) {
+            if !adapter.link.tell(link) {
                 violation(
                     rules::CONNECTION_STATUS,
                     format!(
@@ -175,7 +173,6 @@ fn take_note(adapter: &AdapterBlock, status: &StatusIndication) {
                     ),
                 );
             }
-            adapter.link.tell(link);
         }
         NDIS_STATUS_OPER_STATUS => {
             violation(

@@ -41,7 +41,7 @@ fn operate(world: &World, station: &Station, instance: &Instance, random: &mut f
         result.unwrap_or_else(|error| panic!("seed {seed}: {what}: {error}"));
     };
     let count = |action| world.counts.add(action);
-    let interrupt = || station.interrupted.store(true, Ordering::Release);
+    let interrupt = || world.interrupt(station);
     match random.u8(..20) {
         0..4 => {
             interrupt();
@@ -121,7 +121,7 @@ fn is_refused(
     world.ledger.sent(1);
     let options = SendOptions {
         irql: level(random),
-        cpu: Some(random.usize(..world.plan.processors)),
+        cpu: Some(world.plan.data_processor(random)),
         through: true,
         ..SendOptions::default()
     };

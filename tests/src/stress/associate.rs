@@ -1,12 +1,13 @@
 //! Transports that offload: SAs come, change and go.
 
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, thread};
 
 use ndis_sim::ndis::OidRequest;
 use ndis_sys::*;
 use tcpip::{
     lab::status_name,
     offload::{self, Way},
+    sas::Sa,
 };
 
 use super::{
@@ -31,6 +32,7 @@ pub fn associate(world: &World, station: &Station, mut random: fastrand::Rng) {
             }
             3..5 if world.plan.renews => renew(world, station, &instance, &mut random),
             5 => forge(world, &instance, &mut random),
+            6 => contend(world, &instance, spare, &mut random),
             _ => update(world, station, &instance, &mut random),
         }
         pause_for(&mut random, 400);
@@ -136,6 +138,58 @@ fn renew(world: &World, station: &Station, instance: &Instance, random: &mut fas
     }
 }
 
+/// Updates an SA while it is deleted: the update is done before, or meets nothing.
+fn contend(world: &World, instance: &Instance, id: u32, random: &mut fastrand::Rng) {
+    let mut kinds = Kind::usual();
+    kinds.retain(|kind| matches!(kind, Kind::Sealed(..)));
+    let kind = kinds[random.usize(..kinds.len())];
+    let addresses = [[2, 1, 0, 0, 0, 1], [2, 1, 0, 0, 0, 2]];
+    let flow = kind
+        .flow(id, addresses[0], addresses[1], random.bool(), 0)
+        .extended(1 << 32);
+    let sa = &flow.sas()[0];
+    let way = [Way::Inbound, Way::Outbound][random.usize(..2)];
+    let (_, handles) = instance.add_sas(world, &[sa], way, random);
+    let Some(&handle) = handles.first().filter(|handle| **handle != 0) else {
+        return;
+    };
+    let (operation, spi, high) = headers_of(sa)[0];
+    let mut others = random.fork();
+    thread::scope(|scope| {
+        scope.spawn(|| delete(world, instance, &[handle], &mut others));
+        for _ in 0..3 {
+            let update = offload::update_sa(handle, operation, spi, high + 1);
+            let request = OidRequest::set(OID_TCP_TASK_IPSEC_OFFLOAD_V2_UPDATE_SA, update);
+            let status = instance
+                .direct(world, Action::UpdateSa, request, random)
+                .status;
+            expect_one_of(world, "UPDATE_SA", status, &UPDATED);
+        }
+    });
+}
+
+/// What an update ends with.
+const UPDATED: [i32; 4] = [
+    NDIS_STATUS_SUCCESS,
+    NDIS_STATUS_NOT_ACCEPTED,
+    NDIS_STATUS_CLOSING,
+    // It is deleted, or the removal has done so.
+    NDIS_STATUS_INVALID_PARAMETER,
+];
+
+/// The headers of an SA: operation, SPI, and the high half of the sequence numbers.
+fn headers_of(sa: &Sa) -> Vec<(i32, u32, u32)> {
+    let esp = sa
+        .esp
+        .iter()
+        .map(|esp| (IPsecOffloadV2Esp, esp.spi.0, esp.sequence_high));
+    let ah = sa
+        .ah
+        .iter()
+        .map(|ah| (IPsecOffloadV2Ah, ah.spi.0, ah.sequence_high));
+    esp.chain(ah).collect()
+}
+
 /// Handles that were never given out.
 fn forge(world: &World, instance: &Instance, random: &mut fastrand::Rng) {
     let handles: Vec<_> = (0..3).map(|_| random.usize(1..)).collect();
@@ -178,27 +232,12 @@ fn update(world: &World, station: &Station, instance: &Instance, random: &mut fa
     }
     let which = random.usize(..handles.len());
     let sa = &world.flows.0[flow].sas()[which];
-    let esp = sa
-        .esp
-        .iter()
-        .map(|esp| (IPsecOffloadV2Esp, esp.spi.0, esp.sequence_high));
-    let ah = sa
-        .ah
-        .iter()
-        .map(|ah| (IPsecOffloadV2Ah, ah.spi.0, ah.sequence_high));
-    let headers: Vec<_> = esp.chain(ah).collect();
+    let headers = headers_of(sa);
     let (operation, spi, high) = headers[random.usize(..headers.len())];
     let update = offload::update_sa(handles[which], operation, spi, high + 1);
     let request = OidRequest::set(OID_TCP_TASK_IPSEC_OFFLOAD_V2_UPDATE_SA, update);
     let status = instance
         .direct(world, Action::UpdateSa, request, random)
         .status;
-    let statuses = [
-        NDIS_STATUS_SUCCESS,
-        NDIS_STATUS_NOT_ACCEPTED,
-        NDIS_STATUS_CLOSING,
-        // The removal has deleted it.
-        NDIS_STATUS_INVALID_PARAMETER,
-    ];
-    expect_one_of(world, "UPDATE_SA", status, &statuses);
+    expect_one_of(world, "UPDATE_SA", status, &UPDATED);
 }

@@ -13,7 +13,10 @@ use ndis_sim::{
 use ndis_sys::*;
 use tcpip::lab::status_name;
 
-use super::{Figures, World, station::Instance};
+use super::{
+    Action, Figures, World,
+    station::{Instance, Station},
+};
 use crate::flow::Came;
 
 /// How long the last lists may be on their way.
@@ -68,6 +71,7 @@ pub fn audit(world: World) -> Figures {
             check_books(&world, &instance);
         }
     }
+    check_links(&world);
     let mut figures = Figures::of(&world.counts);
     figures.failures = failures;
     check_sends(&world, &mut figures);
@@ -135,6 +139,34 @@ fn rest(world: &World) {
     }
 }
 
+/// What an adapter has told of its link last is so, and it has told no more than changes.
+fn check_links(world: &World) {
+    let seed = world.plan.seed;
+    let here: Vec<_> = world.stations.iter().filter_map(Station::current).collect();
+    for instance in &here {
+        let adapter = &instance.adapter;
+        let told: Vec<_> = adapter
+            .status_indications()
+            .into_iter()
+            .filter(|status| status.code == NDIS_STATUS_LINK_STATE)
+            .map(|status| status.buffer[4..8].to_vec())
+            .collect();
+        world.counts.add_many(Action::LinkChange, told.len() as u64);
+        assert!(
+            told.windows(2).all(|pair| pair[0] != pair[1]),
+            "seed {seed}: {told:?}"
+        );
+        let up = !world.plan.follows || here.len() > 1;
+        let link = adapter.link_state().map(|link| link.MediaConnectState);
+        let expected = if up {
+            MediaConnectStateConnected
+        } else {
+            MediaConnectStateDisconnected
+        };
+        assert_eq!(link, Some(expected), "seed {seed}: {} are here", here.len());
+    }
+}
+
 /// Every packet was completed once, with a status that something has given reason for.
 fn check_sends(world: &World, figures: &mut Figures) {
     let (sent, completed) = world.ledger.close();
@@ -153,6 +185,7 @@ fn check_sends(world: &World, figures: &mut Figures) {
             NDIS_STATUS_PAUSED
             | NDIS_STATUS_RESET_IN_PROGRESS
             | NDIS_STATUS_LOW_POWER_STATE
+            | NDIS_STATUS_MEDIA_DISCONNECTED
             | NDIS_STATUS_NOT_ACCEPTED => world.stations[world.plan.route(*flow).0]
                 .interrupted
                 .load(Ordering::Acquire),

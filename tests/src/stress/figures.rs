@@ -33,11 +33,13 @@ pub enum Action {
     Cancel,
     /// IPsec offload switched off and on.
     Switch,
+    /// NDIS_STATUS_LINK_STATE of adapters that were there in the end.
+    LinkChange,
 }
 
 impl Action {
     /// Each, and what many of it are called.
-    const ALL: [(Self, &'static str); 12] = [
+    const ALL: [(Self, &'static str); 13] = [
         (Self::AddSa, "SA adds"),
         (Self::UpdateSa, "updates"),
         (Self::DeleteSa, "deletes"),
@@ -50,6 +52,7 @@ impl Action {
         (Self::Start, "starts"),
         (Self::Cancel, "cancellations"),
         (Self::Switch, "offload switches"),
+        (Self::LinkChange, "link changes"),
     ];
 }
 
@@ -60,7 +63,12 @@ pub struct Counts([AtomicU64; Action::ALL.len()]);
 impl Counts {
     /// One more.
     pub fn add(&self, action: Action) {
-        self.0[action as usize].fetch_add(1, Ordering::Relaxed);
+        self.add_many(action, 1);
+    }
+
+    /// So many more.
+    pub fn add_many(&self, action: Action, count: u64) {
+        self.0[action as usize].fetch_add(count, Ordering::Relaxed);
     }
 }
 

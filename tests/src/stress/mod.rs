@@ -59,6 +59,17 @@ struct World {
     stop: AtomicBool,
 }
 
+impl World {
+    /// Something is done to a station that loses frames; and when the others' links follow it, theirs.
+    fn interrupt(&self, station: &Station) {
+        for other in &self.stations {
+            if self.plan.follows || other.index == station.index {
+                other.interrupted.store(true, Ordering::Release);
+            }
+        }
+    }
+}
+
 /// What a seed decides, in words.
 #[must_use]
 pub fn plan_of(seed: u64) -> String {
@@ -119,6 +130,8 @@ pub fn run(seed: u64) -> Figures {
     for station in &world.stations {
         station.start(&world, &mut random);
     }
+    let settled = world.machine.settle();
+    settled.unwrap_or_else(|check| panic!("seed {seed}: {check}"));
     workers::open_flows(&world);
     if let Some(probability) = world.plan.failures {
         fail_calls(&world, probability);

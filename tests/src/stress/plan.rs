@@ -32,6 +32,10 @@ pub struct Plan {
     pub renews: bool,
     /// Transports that keep some received lists for a while.
     pub holds: bool,
+    /// Links follow the other adapters: they go down when the last one goes.
+    pub follows: bool,
+    /// Direct requests are made on processors on which nobody sends.
+    pub apart: bool,
     /// With what probability calls fail that may fail, once everything has begun.
     pub failures: Option<f64>,
 }
@@ -58,6 +62,8 @@ impl Plan {
             switches: random.u8(..4) == 0,
             renews: random.bool(),
             holds: random.bool(),
+            follows: random.u8(..3) == 0,
+            apart: random.bool(),
             failures: match random.u8(..12) {
                 0 => Some(0.05),
                 1 => Some(0.01),
@@ -65,6 +71,22 @@ impl Plan {
                 _ => None,
             },
         }
+    }
+
+    /// A processor for what transports send, and so mostly for what they receive.
+    pub fn data_processor(&self, random: &mut fastrand::Rng) -> usize {
+        let count = if self.apart {
+            self.processors.div_ceil(2)
+        } else {
+            self.processors
+        };
+        random.usize(..count)
+    }
+
+    /// A processor for direct requests.
+    pub fn request_processor(&self, random: &mut fastrand::Rng) -> usize {
+        let first = if self.apart { self.processors / 2 } else { 0 };
+        random.usize(first..self.processors)
     }
 
     /// The address of a station.

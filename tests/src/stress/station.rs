@@ -74,6 +74,7 @@ impl Station {
             .paused()
             .mac(Plan::mac(self.index))
             .keyword("*ReceiveBuffers", buffers)
+            .keyword("LinkState", if plan.follows { "1" } else { "0" })
             .keyword("SaOffloadCapacity", ["96", "1024"][random.usize(..2)]);
         let attempts = if plan.failures.is_some() { ATTEMPTS } else { 1 };
         let started = (0..attempts).find_map(|_| start_adapter(world, config.clone()));
@@ -172,7 +173,7 @@ impl Instance {
     ) -> OidResult {
         world.counts.add(action);
         let irql = [Irql::PASSIVE, Irql::DISPATCH][random.usize(..2)];
-        let cpu = random.usize(..world.plan.processors);
+        let cpu = world.plan.request_processor(random);
         let pending = self.open.submit_direct_oid_on(cpu, request, irql);
         pending
             .and_then(|pending| pending.wait(None))

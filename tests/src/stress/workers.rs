@@ -92,7 +92,7 @@ pub fn send(world: &World, station: &Station, mut random: fastrand::Rng) {
         world.ledger.sent(lists.len());
         let options = SendOptions {
             irql: level(&mut random),
-            cpu: Some(random.usize(..world.plan.processors)),
+            cpu: Some(world.plan.data_processor(&mut random)),
             ..SendOptions::default()
         };
         let sent = instance.open.send_with(lists, options);

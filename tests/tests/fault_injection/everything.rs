@@ -44,13 +44,14 @@ pub struct Side {
     pub recorder: Arc<Recorder>,
 }
 
-fn start_adapter(run: &Run, lab: &Lab, mac: [u8; 6]) -> Side {
+fn start_adapter(run: &Run, lab: &Lab, mac: [u8; 6], link: &str) -> Side {
     let recorder = Recorder::on(&run.machine);
     let config = AdapterConfig::new(HARDWARE_ID)
         .mac(mac)
         .keyword("*ReceiveBuffers", "900")
         .keyword("*JumboPacket", "1600")
-        .keyword("LegacyAlgorithms", "1");
+        .keyword("LegacyAlgorithms", "1")
+        .keyword("LinkState", link);
     let port = run.step("MiniportInitializeEx", &START, || {
         lab.port_with(config.clone(), recorder.clone())
             .map_err(|error| status_of(run, &error))
@@ -149,7 +150,7 @@ pub fn everything(places: &Arc<Places>, time: u64, version: NdisVersion) -> Opti
         Lab::on(run.machine.clone(), &lab_options(version)).map_err(|error| status_of(run, &error))
     });
     // A version that could not be read is the default: the requests follow what was registered.
-    let [a, b] = [A, B].map(|mac| start_adapter(run, &lab, mac));
+    let [a, b] = [A, B].map(|mac| start_adapter(run, &lab, mac, "0"));
     for side in [&a, &b] {
         set_everything(run, &side.port);
         query_everything(run, &side.port);
@@ -168,6 +169,11 @@ pub fn everything(places: &Arc<Places>, time: u64, version: NdisVersion) -> Opti
     traffic.flow(run, &a, &b, 3);
     // More than a call sends itself: the rest goes through the queue.
     traffic.flow(run, &a, &b, 200);
+    // No DPC has time left: work items send and receive, which is another stack below each call.
+    let watchdog = &run.machine.kernel().dpc_watchdog;
+    watchdog.exhausted(true);
+    traffic.flow(run, &a, &b, 200);
+    watchdog.exhausted(false);
     for (port, handles) in [(&a.port, &outbound), (&b.port, &inbound)] {
         update(run, port, &flows, handles[extended()].as_ref().unwrap()[0]);
     }
@@ -187,7 +193,7 @@ pub fn everything(places: &Arc<Places>, time: u64, version: NdisVersion) -> Opti
         run.sure("DELETE_SA", || port.delete_sas(&handles));
     }
     // The others are left for removal and halt to delete.
-    let third = start_adapter(run, &lab, [2, 0, 0, 0, 0, 0xc]);
+    let third = start_adapter(run, &lab, [2, 0, 0, 0, 0, 0xc], "1");
     add_sas(run, &third.port, &flows, Way::Inbound);
     run.sure("the removal", || third.port.adapter.surprise_remove());
     run.sure("MiniportHaltEx", || b.port.adapter.halt());

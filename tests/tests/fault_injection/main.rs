@@ -47,13 +47,14 @@ const FRAMEWORK_MAY_FAIL: [&str; 4] = [
     "WdfRegistryQueryULong",
 ];
 
-/// Callbacks in which such a call is made: the DPC is that of sends and that of receives.
-const CALLBACKS: [&str; 5] = [
+/// Callbacks in which such a call is made: DPC and work item are those of sends and those of receives.
+const CALLBACKS: [&str; 6] = [
     "CustomDpc",
     "DriverEntry",
     "MiniportDirectOidRequest",
     "MiniportInitializeEx",
     "MiniportSendNetBufferLists",
+    "NdisIoWorkItemRoutine",
 ];
 
 /// Imports of the driver that return nothing that could say so, or fail for a mistake only.
