@@ -5,7 +5,10 @@
 
 use std::{fmt, str::FromStr};
 
-use serde::{Deserialize, Serialize, de::IntoDeserializer, de::value::Error as NameError};
+use serde::{
+    Deserialize, Serialize,
+    de::{IntoDeserializer, value::Error as NameError, value::StrDeserializer},
+};
 
 /// Confidentiality algorithms (`IPSEC_OFFLOAD_V2_ENCRYPTION_*`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -263,12 +266,9 @@ impl From<Encryption> for Suite {
 
 impl fmt::Display for Suite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.encryption.serialize(&mut *f)?;
+        write!(f, "{}", self.encryption)?;
         match self.authentication {
-            Some(authentication) => {
-                f.write_str("+")?;
-                authentication.serialize(f)
-            }
+            Some(authentication) => write!(f, "+{authentication}"),
             None if self.encryption.is_gcm() => Ok(()),
             None => f.write_str("+none"),
         }
@@ -284,10 +284,10 @@ impl FromStr for Suite {
             None => (text, None),
         };
         let suite = Self {
-            encryption: named(encryption)?,
+            encryption: encryption.parse()?,
             authentication: match authentication {
                 None | Some("none") => None,
-                Some(name) => Some(named(name)?),
+                Some(name) => Some(name.parse()?),
             },
         };
         // "+none" is for bundles, and whoever says it knows.
@@ -296,16 +296,53 @@ impl FromStr for Suite {
     }
 }
 
-fn named<'a, T: Deserialize<'a>>(name: &'a str) -> Result<T, NameError> {
-    T::deserialize(name.into_deserializer())
+impl fmt::Display for Encryption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
+impl fmt::Display for Authentication {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
+impl FromStr for Encryption {
+    type Err = SuiteError;
+
+    fn from_str(name: &str) -> Result<Self, SuiteError> {
+        named(name).ok_or_else(|| SuiteError::Encryption(name.to_owned()))
+    }
+}
+
+impl FromStr for Authentication {
+    type Err = SuiteError;
+
+    fn from_str(name: &str) -> Result<Self, SuiteError> {
+        named(name).ok_or_else(|| SuiteError::Authentication(name.to_owned()))
+    }
+}
+
+fn named<'a, T: Deserialize<'a>>(name: &'a str) -> Option<T> {
+    let name: StrDeserializer<'a, NameError> = name.into_deserializer();
+    T::deserialize(name).ok()
+}
+
+fn list(all: &[impl ToString]) -> String {
+    let names: Vec<_> = all.iter().map(ToString::to_string).collect();
+    names.join(", ")
 }
 
 /// Why a text names no [`Suite`].
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum SuiteError {
     /// No such algorithm.
-    #[error("{0}")]
-    Name(#[from] NameError),
+    #[error("{0:?} is no encryption algorithm; there are {all}", all = list(&Encryption::ALL))]
+    Encryption(String),
+    /// No such algorithm.
+    #[error("{0:?} is no authentication algorithm; there are {all}", all = list(&Authentication::ALL))]
+    Authentication(String),
     /// A packet must be authenticated (NDIS page "Requirements and Restrictions").
     #[error("an authentication algorithm is missing, as in aes-cbc-128+hmac-sha-1-96")]
     NoAuthentication,
