@@ -1,16 +1,32 @@
 //! More processors than one group holds: 80, in groups of 64 and 16.
 
-use ipsecov2_tests::switch::{PATIENCE, Switch, check, frame};
+use ipsecov2_tests::{
+    flow::{Came, Flows},
+    kinds::Kind,
+    lab_options,
+    switch::{PATIENCE, Switch, check, frame},
+};
 use ndis_sim::{
     Irql, Machine,
-    ndis::{OidRequest, SendNbl, SendOptions},
+    ndis::{AdapterConfig, OidRequest, SendNbl, SendOptions},
 };
 use ndis_sys::{
     NDIS_PACKET_TYPE_DIRECTED, NDIS_STATUS_SUCCESS, OID_GEN_XMIT_OK,
     OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA, PROCESSOR_NUMBER,
 };
 
+use tcpip::{
+    algorithm::Encryption,
+    lab::{HARDWARE_ID, Lab, NdisVersion, Port},
+    offload::Way,
+    plan::Shape,
+    recorder::Recorder,
+    split::Split,
+};
+
 const PROCESSORS: usize = 80;
+const A: [u8; 6] = [2, 0, 0, 0, 0, 0xa];
+const B: [u8; 6] = [2, 0, 0, 0, 0, 0xb];
 
 fn machine() -> std::sync::Arc<Machine> {
     Machine::builder().processors(PROCESSORS).build()
@@ -96,6 +112,66 @@ fn every_processor_of_either_group_sends_and_makes_requests() {
     check(a.adapter.restart());
     drop((a, b));
     switch.finish();
+}
+
+/// Each processor has vector registers of its own to save, and a place in the SA table's and the sender's
+/// tables: one packet of an SA is sealed on each, by a send at once or, where the number is too high for that,
+/// from the queue, and an SA is added and deleted there.
+#[test]
+fn every_processor_of_either_group_seals_packets() {
+    let machine = machine();
+    let lab = Lab::on(machine.clone(), &lab_options(NdisVersion::V6_30)).expect("it loads");
+    let [(a, a_side), (b, b_side)] = [A, B].map(|mac| {
+        let side = Recorder::on(&machine);
+        let config = AdapterConfig::new(HARDWARE_ID).mac(mac);
+        let port = lab.port_with(config, side.clone()).expect("it starts");
+        port.activate_offload().expect("offload is activated");
+        (port, side)
+    });
+    b.set_packet_filter(NDIS_PACKET_TYPE_DIRECTED)
+        .expect("it is set");
+    let suite = Kind::Sealed(Shape::default(), Encryption::AesGcm256.into());
+    let flows = Flows(vec![
+        suite.flow(1, A, B, false, 600),
+        suite.flow(2, A, B, true, 0),
+    ]);
+    let add = |port: &Port, flow: usize, way| {
+        let added = port
+            .add_sas(&[&flows.0[flow].sas()[0]], way)
+            .expect("an answer");
+        *added[0].as_ref().expect("an SA")
+    };
+    let handle = add(&a, 0, Way::Outbound);
+    add(&b, 0, Way::Inbound);
+    for cpu in 0..PROCESSORS {
+        let list = flows.0[0].nbl(cpu as u64, &[handle], Split::Headers, true, cpu as u64);
+        let options = SendOptions {
+            cpu: Some(cpu),
+            irql: [Irql::PASSIVE, Irql::DISPATCH][cpu % 2],
+            ..SendOptions::default()
+        };
+        check(a.open.send_with(vec![list.prepare(&machine)], options));
+        let delete = OidRequest::set(
+            OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA,
+            tcpip::offload::delete_sa(&[add(&b, 1, Way::Inbound)]).at(0),
+        );
+        let request = check(b.open.submit_direct_oid_on(cpu, delete, Irql::DISPATCH));
+        let deleted = check(request.wait(Some(PATIENCE))).expect("an answer");
+        assert_eq!(deleted.status, NDIS_STATUS_SUCCESS);
+    }
+    let sent = a_side.take_completed(PROCESSORS, PATIENCE);
+    assert!(sent.iter().all(|list| list.status == NDIS_STATUS_SUCCESS));
+    let received = b_side.take_received(PROCESSORS, PATIENCE);
+    let came: Vec<_> = received
+        .iter()
+        .map(|seen| flows.judge(seen).expect("it is one of them"))
+        .collect();
+    assert_eq!(came.len(), PROCESSORS);
+    for (number, came) in came.into_iter().enumerate() {
+        assert_eq!(came, (0, number as u64, Came::Verified));
+    }
+    drop((a, b));
+    lab.finish().expect("nothing is left");
 }
 
 /// A DELETE_SA of a handle that no SA has.

@@ -113,7 +113,7 @@ fn interleavings() -> Result<()> {
     test.args(["test", "--locked", "--release"])
         .args(["--package", "sa-table", "--package", "interleavings"])
         .args(["--test", "interleavings", "--test", "gates"])
-        .args(["--test", "sequence_numbers"])
+        .args(["--test", "sequence_numbers", "--test", "work_items"])
         .arg("--target-dir")
         .arg(paths::target().join("loom"))
         .env("RUSTFLAGS", "--cfg loom");

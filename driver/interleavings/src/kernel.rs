@@ -3,9 +3,11 @@
 use std::{
     marker::PhantomData,
     ops::{Deref, DerefMut},
+    ptr,
 };
 
 use loom::sync::{Condvar, Mutex, MutexGuard};
+use ndis_sys::{NDIS_HANDLE, NDIS_IO_WORKITEM_FUNCTION, PVOID};
 
 /// DISPATCH_LEVEL; levels are no matter here.
 #[derive(Clone, Copy)]
@@ -90,4 +92,50 @@ impl Event {
             signalled = self.changed.wait(signalled).unwrap();
         }
     }
+}
+
+/// Whatever `work` does, at DISPATCH_LEVEL.
+pub fn at_dispatch<R>(_raised: bool, work: impl FnOnce(Dispatch<'_>) -> R) -> R {
+    work(Dispatch::assume())
+}
+
+/// No memory.
+#[derive(Debug)]
+pub struct OutOfMemory;
+
+/// An adapter's handle.
+#[derive(Clone, Copy)]
+pub struct MiniportHandle;
+
+impl MiniportHandle {
+    pub fn raw(self) -> NDIS_HANDLE {
+        ptr::without_provenance_mut(8)
+    }
+}
+
+#[unsafe(no_mangle)]
+extern "efiapi" fn NdisAllocateIoWorkItem(adapter: NDIS_HANDLE) -> NDIS_HANDLE {
+    adapter
+}
+
+#[unsafe(no_mangle)]
+extern "efiapi" fn NdisFreeIoWorkItem(_item: NDIS_HANDLE) {}
+
+/// Any thread may have it at any time from now on.
+#[unsafe(no_mangle)]
+extern "efiapi" fn NdisQueueIoWorkItem(
+    item: NDIS_HANDLE,
+    routine: Option<NDIS_IO_WORKITEM_FUNCTION>,
+    context: PVOID,
+) {
+    let routine = routine.expect("there is one");
+    let (item, context) = (item.expose_provenance(), context.expose_provenance());
+    loom::thread::spawn(move || {
+        let (item, context) = (
+            ptr::with_exposed_provenance_mut(item),
+            ptr::with_exposed_provenance_mut(context),
+        );
+        // SAFETY: what the work item was initialised with.
+        unsafe { routine(context, item) };
+    });
 }

@@ -14,8 +14,18 @@ extern crate self as ndis;
 
 mod kernel;
 
-pub use kernel::{Dispatch, Event, Passive, SpinGuard, SpinLock};
+pub use kernel::{
+    Dispatch, Event, MiniportHandle, OutOfMemory, Passive, SpinGuard, SpinLock, at_dispatch,
+};
 pub use rundown::{Drained, Rundown};
+pub use work_item::WorkItem;
+
+// Where the sources of `ndis` look for it.
+use kernel as event;
+use kernel as irql;
+use kernel as lock;
+use kernel as memory;
+use kernel as miniport;
 
 /// The atomics that are explored.
 pub mod sync {
@@ -24,6 +34,12 @@ pub mod sync {
 
 #[path = "../../ndis/src/rundown.rs"]
 mod rundown;
+
+#[path = "../../ndis/src/work_item.rs"]
+mod work_item;
+
+#[path = "../../src/adapter/link/following.rs"]
+pub mod following;
 
 #[path = "../../src/adapter/state.rs"]
 pub mod state;

@@ -20,6 +20,7 @@ mod station;
 mod workers;
 
 use std::{
+    hash::{Hash, Hasher},
     sync::{
         Arc, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -89,10 +90,16 @@ const READ: [&str; 3] = [
     "NdisReadNetworkAddress",
 ];
 
-/// From now on calls fail that may.
+/// From now on calls fail that may: which ones of a function, counted from here, the seed decides for each
+/// function by itself.
 fn fail_calls(world: &World, probability: f64) {
-    let mut random = fastrand::Rng::with_seed(world.plan.seed ^ 0xfa11);
-    let fails = move |name, _| !READ.contains(&name) && random.f64() < probability;
+    let seed = world.plan.seed ^ 0xfa11;
+    let fails = move |name: &str, number: u64| {
+        let mut hasher = std::hash::DefaultHasher::new();
+        (seed, name, number).hash(&mut hasher);
+        let mut random = fastrand::Rng::with_seed(hasher.finish());
+        !READ.contains(&name) && random.f64() < probability
+    };
     world.machine.faults().fail_if(fails);
 }
 

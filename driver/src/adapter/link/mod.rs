@@ -9,10 +9,9 @@
 //! state or while it is in a sleeping state" and "should indicate the new connection status within two
 //! seconds after waking" ("Indicating Connection Status").
 
-use ndis::{
-    Dispatch, MiniportHandle, ObjectKind, OutOfMemory, Passive, SpinLock, WorkItem, at_dispatch,
-    header,
-};
+mod following;
+
+use ndis::{Dispatch, MiniportHandle, ObjectKind, OutOfMemory, Passive, at_dispatch, header};
 use ndis_sys::{
     MediaConnectStateConnected, MediaConnectStateDisconnected, MediaDuplexStateFull,
     MediaDuplexStateUnknown, NDIS_IO_WORKITEM_FUNCTION, NDIS_LINK_SPEED_UNKNOWN, NDIS_LINK_STATE,
@@ -22,6 +21,7 @@ use ndis_sys::{
 
 use super::{Adapter, state::Reason};
 use crate::trace::trace;
+use following::Following;
 
 /// 10 Gbit/s, what such a link is made of; there is no limit in the wire.
 pub const SPEED: u64 = 10_000_000_000;
@@ -29,23 +29,8 @@ pub const SPEED: u64 = 10_000_000_000;
 /// The link; without anything to follow it is always up.
 pub struct Link(Option<Following>);
 
-/// A link that follows the other adapters.
-struct Following {
-    watch: SpinLock<Watch>,
-    work_item: WorkItem,
-}
-
-struct Watch {
-    /// What NDIS was told last; None until it has the attributes.
-    told: Option<bool>,
-    /// Somebody has come or gone since the last look.
-    changed: bool,
-    /// The work item is queued or running.
-    active: bool,
-}
-
 impl Link {
-    /// A link; the work item, if it `follows`, is yet to be [initialised](Self::initialize).
+    /// A link; if it `follows`, it is yet to be [initialised](Self::initialize).
     ///
     /// # Errors
     /// [`OutOfMemory`].
@@ -55,64 +40,47 @@ impl Link {
         work_item: NDIS_IO_WORKITEM_FUNCTION,
         at: Passive<'_>,
     ) -> Result<Self, OutOfMemory> {
-        if !follows {
-            return Ok(Self(None));
-        }
-        Ok(Self(Some(Following {
-            watch: SpinLock::new(Watch {
-                told: None,
-                changed: false,
-                active: false,
-            }),
-            work_item: WorkItem::new(adapter, work_item, at)?,
-        })))
+        let following = follows.then(|| Following::new(adapter, work_item, at));
+        Ok(Self(following.transpose()?))
     }
 
     /// Gives the work item its context.
     ///
     /// # Safety
-    /// As for [`WorkItem::initialize`].
+    /// As for [`Following::initialize`].
     pub unsafe fn initialize(&self, context: PVOID) {
         if let Some(following) = &self.0 {
             // SAFETY: by the caller's promise.
-            unsafe { following.work_item.initialize(context) };
+            unsafe { following.initialize(context) };
         }
     }
 
     /// From now on changes are told; the attributes have said `up`.
     pub fn begin(&self, up: bool, at: Dispatch<'_>) {
         if let Some(following) = &self.0 {
-            following.watch.lock(at).told = Some(up);
+            following.begin(up, at);
         }
     }
 
     /// Another adapter has come or gone, or this one is awake again. May be called with the switch
     /// held.
     pub fn changed(&self, at: Dispatch<'_>) {
-        let Some(following) = &self.0 else {
-            return;
-        };
-        let mut watch = following.watch.lock(at);
-        watch.changed = true;
-        let starts = watch.told.is_some() && !core::mem::replace(&mut watch.active, true);
-        drop(watch);
-        if starts {
-            // Refused when it is retired: nobody looks any more then.
-            let _ = following.work_item.queue(at);
+        if let Some(following) = &self.0 {
+            following.changed(at);
         }
     }
 
     /// Waits until no look is under way that began before.
     pub fn flush(&self, at: Passive<'_>) {
         if let Some(following) = &self.0 {
-            following.work_item.wait(at);
+            following.flush(at);
         }
     }
 
     /// Nothing is told any more once this has returned.
     pub fn retire(&self, at: Passive<'_>) {
         if let Some(following) = &self.0 {
-            following.work_item.retire(at);
+            following.retire(at);
         }
     }
 }
@@ -126,34 +94,23 @@ pub fn is_up(adapter: &Adapter, at: Dispatch<'_>) -> bool {
 pub fn run_work_item(adapter: &Adapter) {
     if let Some(following) = &adapter.link.0 {
         at_dispatch(false, |at| {
-            following.work_item.run(at, || look(adapter, following, at));
+            following.run(
+                at,
+                || adapter.state.is_powered().then(|| is_up(adapter, at)),
+                |up| act(adapter, up, at),
+            );
         });
     }
 }
 
-/// Looks whether there is a link, and if that is news has the adapter act on it and tells NDIS.
-fn look(adapter: &Adapter, following: &Following, at: Dispatch<'_>) {
-    following.watch.lock(at).changed = false;
-    // Asked after `changed` was taken back: who wakes the adapter up has it looked at again.
-    if adapter.state.is_powered() {
-        let up = is_up(adapter, at);
-        if following.watch.lock(at).told.replace(up) != Some(up) {
-            // No send ends for the want of a link that NDIS believes to be there.
-            if up {
-                adapter.resume(Reason::NoLink, at);
-                tell(adapter, true);
-            } else {
-                tell(adapter, false);
-                lose(adapter, at);
-            }
-        }
-    }
-    let mut watch = following.watch.lock(at);
-    watch.active = watch.changed;
-    let again = watch.active;
-    drop(watch);
-    if again {
-        let _ = following.work_item.queue(at);
+/// No send ends for the want of a link that NDIS believes to be there.
+fn act(adapter: &Adapter, up: bool, at: Dispatch<'_>) {
+    if up {
+        adapter.resume(Reason::NoLink, at);
+        tell(adapter, true);
+    } else {
+        tell(adapter, false);
+        lose(adapter, at);
     }
 }
 
