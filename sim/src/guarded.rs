@@ -3,22 +3,20 @@
 use std::{fmt, ptr, slice, sync::Arc};
 
 use crate::{
+    fence::{Content, PAGE, Room, first_unlike},
     machine::Machine,
-    report::{BugCheck, rules, violation_on},
+    report::{BugCheck, rules, violation_on_about},
 };
 
-const PAGE: usize = 4096;
 const GUARD: u8 = 0xFD;
-/// Guard bytes to compare with, many at a time.
-const SOUND: [u8; 256] = [GUARD; 256];
 /// What a frequent check looks at on each side.
 const NEARBY: usize = 64;
 
-/// Which end of the buffer lies against the inaccessible page.
+/// Which end of the buffer lies against an inaccessible page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fence {
     /// Any access beyond the end faults at once; writes before the start are
-    /// seen at release.
+    /// seen at release, or fault where the buffer begins with its page.
     End,
     /// Any access before the start faults at once; writes beyond the end are
     /// seen at release.
@@ -31,17 +29,10 @@ pub enum Fence {
 /// copies or through the pointer.
 pub struct GuardedBuf {
     machine: Arc<Machine>,
-    map: *mut u8,
-    mapped: usize,
-    start: usize,
+    room: Room,
     len: usize,
-    fence: Fence,
+    content: Content,
 }
-
-// SAFETY: the mapping belongs to the object; access is through raw pointers.
-unsafe impl Send for GuardedBuf {}
-// SAFETY: as above; the methods that take `&self` copy bytes.
-unsafe impl Sync for GuardedBuf {}
 
 impl GuardedBuf {
     /// A zeroed buffer of `len` bytes, aligned to 8, fenced at its end.
@@ -59,56 +50,40 @@ impl GuardedBuf {
     #[must_use]
     pub fn with(machine: Arc<Machine>, len: usize, align: usize, fence: Fence) -> Self {
         assert!(align.is_power_of_two() && align <= PAGE);
-        let body = len.max(1).next_multiple_of(PAGE);
-        let mapped = body + PAGE;
-        // SAFETY: a new mapping; its first or last page is made inaccessible.
-        let map = unsafe {
-            let map = libc::mmap(
-                ptr::null_mut(),
-                mapped,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-                -1,
-                0,
-            );
-            assert!(
-                map != libc::MAP_FAILED,
+        let content = Content {
+            what: "buffer",
+            object: None,
+            outside: rules::BUFFER_OVERRUN,
+        };
+        let room = machine.fences().take(len, align, fence, content);
+        let room = room.unwrap_or_else(|| {
+            panic!(
                 "the host has no memory or no mapping left for a buffer of {len} bytes (see vm.max_map_count)"
-            );
-            let map = map.cast::<u8>();
-            let wall = if fence == Fence::End { body } else { 0 };
-            libc::mprotect(map.add(wall).cast(), PAGE, libc::PROT_NONE);
-            map
-        };
-        let start = match fence {
-            Fence::End => (body - len) & !(align - 1),
-            Fence::Start => PAGE,
-        };
+            )
+        });
         let buffer = Self {
             machine,
-            map,
-            mapped,
-            start,
+            room,
             len,
-            fence,
+            content,
         };
         for range in buffer.guards() {
-            // SAFETY: the guards are accessible parts of the mapping.
-            unsafe { ptr::write_bytes(buffer.map.add(range.start), GUARD, range.len()) };
+            // SAFETY: the guards are accessible parts of the buffer's pages.
+            unsafe { ptr::write_bytes(range.start as *mut u8, GUARD, range.len()) };
         }
         buffer
     }
 
-    /// The guard bytes before and after, as offsets into the mapping.
+    /// The guard bytes before and after: their addresses.
     fn guards(&self) -> [std::ops::Range<usize>; 2] {
-        let accessible = match self.fence {
-            Fence::End => 0..self.mapped - PAGE,
-            Fence::Start => PAGE..self.mapped,
-        };
-        [
-            accessible.start..self.start,
-            self.start + self.len..accessible.end,
-        ]
+        let Room { base, body, start } = self.room;
+        [base..start, start + self.len..base + body]
+    }
+
+    /// Says what it is, for the report of an access beyond its ends or after its time.
+    pub(crate) fn describe(&mut self, content: Content) {
+        self.content = content;
+        self.machine.fences().describe(self.room.base, content);
     }
 
     /// Length in bytes.
@@ -126,8 +101,7 @@ impl GuardedBuf {
     /// Address for the driver.
     #[must_use]
     pub fn as_ptr(&self) -> *mut u8 {
-        // SAFETY: the start is within the mapping.
-        unsafe { self.map.add(self.start) }
+        self.room.start as *mut u8
     }
 
     /// Copies `bytes` to `offset`.
@@ -181,13 +155,8 @@ impl GuardedBuf {
         let before = before.start.max(before.end.saturating_sub(reach))..before.end;
         let after = after.start..after.end.min(after.start.saturating_add(reach));
         let damaged = |range: std::ops::Range<usize>| {
-            // SAFETY: the guards are accessible, initialized parts of the mapping.
-            let bytes = unsafe { slice::from_raw_parts(self.map.add(range.start), range.len()) };
-            let sound = bytes.chunks(SOUND.len()).all(|c| *c == SOUND[..c.len()]);
-            if sound {
-                return None;
-            }
-            bytes.iter().position(|b| *b != GUARD)
+            // SAFETY: the guards are accessible, initialized parts of the buffer's pages.
+            unsafe { first_unlike(range.start, range.len(), GUARD) }
         };
         if let Some(at) = damaged(before.clone()) {
             return Some(format!(
@@ -212,7 +181,11 @@ impl GuardedBuf {
     /// overwritten (on a processor thread it does not return).
     pub fn release(self) -> Result<(), BugCheck> {
         match self.damage() {
-            Some(damage) => Err(violation_on(&self.machine, rules::BUFFER_OVERRUN, damage)),
+            Some(damage) => {
+                let objects: Vec<_> = self.content.object.into_iter().collect();
+                let rule = self.content.outside;
+                Err(violation_on_about(&self.machine, rule, damage, &objects))
+            }
             None => Ok(()),
         }
     }
@@ -221,10 +194,11 @@ impl GuardedBuf {
 impl Drop for GuardedBuf {
     fn drop(&mut self) {
         let damage = self.damage();
-        // SAFETY: the mapping is the object's own; the driver has given it back.
-        unsafe { libc::munmap(self.map.cast(), self.mapped) };
+        self.machine.fences().give_back(self.room);
         if let Some(damage) = damage {
-            self.machine.stop(rules::BUFFER_OVERRUN, damage);
+            let objects: Vec<_> = self.content.object.into_iter().collect();
+            self.machine
+                .stop_about(self.content.outside, damage, &objects);
         }
     }
 }

@@ -17,6 +17,8 @@ use crate::{driver::Images, irql::Irql, machine::Machine, processor};
 pub enum Kind {
     /// A NET_BUFFER_LIST, of a driver's pool or a send request.
     NetBufferList,
+    /// A NET_BUFFER of NdisAllocateNetBuffer.
+    NetBuffer,
     /// An NDIS_OID_REQUEST.
     OidRequest,
     /// An NDIS timer object.
@@ -35,10 +37,12 @@ pub enum Kind {
     SecurityAssociation,
 }
 
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Kind {
+    /// What people call it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
             Self::NetBufferList => "NET_BUFFER_LIST",
+            Self::NetBuffer => "NET_BUFFER",
             Self::OidRequest => "NDIS_OID_REQUEST",
             Self::Timer => "timer object",
             Self::WorkItem => "I/O work item",
@@ -47,7 +51,13 @@ impl fmt::Display for Kind {
             Self::GenericObject => "generic object",
             Self::Configuration => "configuration handle",
             Self::SecurityAssociation => "security association",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 

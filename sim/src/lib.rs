@@ -13,6 +13,7 @@
 pub mod clock;
 pub mod driver;
 pub mod exports;
+mod fence;
 pub mod gate;
 pub mod guarded;
 pub mod history;

@@ -5,12 +5,12 @@ use std::{env, path::PathBuf, sync::Arc, time::Duration};
 
 use ndis_sim::{
     Irql, Machine,
+    history::Kind,
     inf::Inf,
     ndis::{
         Adapter, AdapterConfig, AdapterState, Collector, Miniport, OidRequest, Open, Package,
-        PowerState, SendNb, SendNbl,
+        PowerState, SendNb, SendNbl, rules as ndis_rules,
     },
-    report::rules,
 };
 use ndis_sys::*;
 
@@ -37,7 +37,7 @@ struct Rig {
 
 impl Rig {
     fn load() -> Self {
-        let machine = Machine::builder().processors(4).special_pool(true).build();
+        let machine = Machine::builder().processors(4).build();
         let inf = concat!(
             env!("CARGO_MANIFEST_DIR"),
             "/examples/loopback/loopback.inf"
@@ -204,7 +204,10 @@ fn a_broken_rule_is_reported_with_the_names_of_the_drivers_functions() {
     let lie = OidRequest::query(OID_GEN_VENDOR_DESCRIPTION, 4).declared_length(64);
     let error = open.oid(lie).unwrap_err();
     let check = error.bug_check().unwrap();
-    assert_eq!(check.rule(), rules::PAGE_FAULT, "{check}");
+    assert_eq!(check.rule(), ndis_rules::BUFFER_OVERRUN, "{check}");
+    let life = &check.histories()[0];
+    assert_eq!(life.kind, Kind::OidRequest);
+    assert!(life.events[0].contains("MiniportOidRequest"), "{check}");
     let stack: Vec<String> = check.call_stack().iter().map(ToString::to_string).collect();
     let has = |text: &str| stack.iter().any(|line| line.contains(text));
     assert!(has("loopback.sys+0x"), "{check}");

@@ -138,7 +138,7 @@ fn writes_beyond_a_guarded_buffer_are_seen() {
         let buffer = GuardedBuf::with(m.arc(), 13, align, fence);
         let outcome = write(&m, (buffer.as_ptr() as u64).wrapping_add_signed(offset));
         if faults {
-            assert_eq!(outcome.unwrap_err().rule(), rules::PAGE_FAULT);
+            assert_eq!(outcome.unwrap_err().rule(), rules::BUFFER_OVERRUN);
             continue;
         }
         outcome.unwrap();

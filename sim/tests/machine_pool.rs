@@ -2,6 +2,8 @@
 
 mod machine_support;
 
+use std::sync::Arc;
+
 use machine_support::*;
 use ndis_sim::{Irql, Machine, ndis::rules as ndis_rules, report::rules};
 
@@ -115,6 +117,11 @@ extern "efiapi" fn overrun(allocate: F3, free: F1, offset: u64, twice: u64) -> u
     p
 }
 
+/// A machine whose pool has guard bytes only.
+fn without_special_pool() -> Arc<Machine> {
+    Machine::builder().special_pool(false).build()
+}
+
 #[test]
 fn writes_around_a_block_are_seen_when_it_is_freed() {
     for (offset, text) in [
@@ -122,7 +129,7 @@ fn writes_around_a_block_are_seen_when_it_is_freed() {
         (87, "byte 64 after"),
         (-1i64 as u64, "byte 1 before"),
     ] {
-        let m = machine();
+        let m = without_special_pool();
         let [a, f] = imports(&m, ["ExAllocatePool2", "ExFreePool"]);
         let check = stopped(
             &m,
@@ -138,17 +145,80 @@ fn writes_around_a_block_are_seen_when_it_is_freed() {
 
 #[test]
 fn special_pool_faults_on_the_first_byte_beyond() {
-    for (offset, rule) in [(32u64, rules::PAGE_FAULT), (24, rules::POOL_CORRUPTION)] {
-        let m = Machine::builder().special_pool(true).build();
+    // A block of 24 bytes begins at a multiple of 16: eight guard bytes are behind it.
+    for (offset, rule, text) in [
+        (
+            32u64,
+            rules::POOL_OVERRUN,
+            "byte 9 after the pool block of 24",
+        ),
+        (24, rules::POOL_CORRUPTION, "byte 1 after a block of 24"),
+        (
+            -1i64 as u64,
+            rules::POOL_CORRUPTION,
+            "byte 1 before a block",
+        ),
+    ] {
+        let m = machine();
         let [a, f] = imports(&m, ["ExAllocatePool2", "ExFreePool"]);
-        stopped(
-            &m,
-            Irql::PASSIVE,
-            overrun as *const (),
-            &[a, f, offset, 0],
-            rule,
-        );
+        let args = [a, f, offset, 0];
+        let check = stopped(&m, Irql::PASSIVE, overrun as *const (), &args, rule);
+        assert!(check.message().contains(text), "{check}");
+        assert!(check.histories()[0].events[0].contains("allocated"));
     }
+}
+
+#[test]
+fn special_pool_can_verify_the_start() {
+    for (offset, rule) in [
+        (-1i64 as u64, rules::POOL_OVERRUN),
+        (24, rules::POOL_CORRUPTION),
+        (4096, rules::POOL_OVERRUN),
+    ] {
+        let m = Machine::builder().verify_start().build();
+        let [a, f] = imports(&m, ["ExAllocatePool2", "ExFreePool"]);
+        let args = [a, f, offset, 0];
+        let check = stopped(&m, Irql::PASSIVE, overrun as *const (), &args, rule);
+        assert!(check.histories()[0].events[0].contains("allocated"));
+    }
+}
+
+/// Allocates blocks, and frees those that it wrote the address of the one before into.
+extern "efiapi" fn many(allocate: F3, free: F1, count: u64) -> u64 {
+    let mut last = 0;
+    for _ in 0..count {
+        let block = allocate(NON_PAGED, 24, TAG);
+        // SAFETY: within the block.
+        unsafe { (block as *mut u64).write(last) };
+        last = block;
+    }
+    while last != 0 {
+        // SAFETY: as above.
+        let next = unsafe { (last as *const u64).read() };
+        free(last);
+        last = next;
+    }
+    0
+}
+
+/// The host limits the mappings of a process; Windows' special pool has a limit as well.
+#[test]
+fn what_is_too_much_for_special_pool_comes_from_elsewhere() {
+    const COUNT: u64 = 40_000;
+    let limit = std::fs::read_to_string("/proc/sys/vm/max_map_count").unwrap();
+    let limit: u64 = limit.trim().parse().unwrap();
+    let m = machine();
+    let [a, f] = imports(&m, ["ExAllocatePool2", "ExFreePool"]);
+    drive(&m, Irql::PASSIVE, many as *const (), &[a, f, COUNT]).unwrap();
+    assert_eq!(m.kernel().pool.allocations(), COUNT);
+    let elsewhere = m.kernel().pool.not_special();
+    assert!(elsewhere >= COUNT.saturating_sub(limit / 2), "{elsewhere}");
+    assert!(COUNT - elsewhere >= (limit / 4).min(COUNT), "{elsewhere}");
+    // All of that was given back.
+    let p = call(&m, Irql::PASSIVE, "ExAllocatePool2", &[NON_PAGED, 8, TAG]).unwrap();
+    assert_eq!(m.kernel().pool.not_special(), elsewhere);
+    call(&m, Irql::PASSIVE, "ExFreePoolWithTag", &[p, TAG]).unwrap();
+    assert_eq!(m.kernel().pool.damage(), None);
 }
 
 #[test]
@@ -171,13 +241,19 @@ fn double_frees_and_wrong_tags_are_seen() {
 
 #[test]
 fn late_writes_are_seen() {
-    let m = machine();
+    let m = without_special_pool();
     let [a, f] = imports(&m, ["ExAllocatePool2", "ExFreePool"]);
     let p = drive(&m, Irql::PASSIVE, overrun as *const (), &[a, f, 0, 0]).unwrap();
     assert_eq!(m.kernel().pool.damage(), None);
     // SAFETY: the block is in quarantine, so still mapped.
     unsafe { (p as *mut u8).write(1) };
-    assert!(m.kernel().pool.damage().unwrap().contains("freed block"));
+    assert!(
+        m.kernel()
+            .pool
+            .damage()
+            .unwrap()
+            .contains("after it was freed")
+    );
 }
 
 /// Writes eight bytes into a block and frees it, wiped or not.
@@ -225,7 +301,7 @@ extern "efiapi" fn use_after_free(allocate: F3, free: F1, write: u64) -> u64 {
 #[test]
 fn freed_special_pool_can_be_neither_read_nor_written() {
     for write in [0, 1] {
-        let m = Machine::builder().special_pool(true).build();
+        let m = machine();
         let [allocate, free] = imports(&m, ["ExAllocatePool2", "ExFreePool"]);
         let args = [allocate, free, write];
         let f = use_after_free as *const ();
@@ -241,16 +317,18 @@ fn a_write_to_freed_memory_is_seen_when_the_memory_is_used_again() {
         (0..2000).for_each(|_| _ = free(allocate(NON_PAGED, 32, TAG)));
         0
     }
-    let m = machine();
+    let m = without_special_pool();
     let [allocate, free] = imports(&m, ["ExAllocatePool2", "ExFreePool"]);
     let f = use_after_free as *const ();
     drive(&m, Irql::DISPATCH, f, &[allocate, free, 1]).unwrap();
-    let rule = rules::POOL_USE_AFTER_FREE;
-    stopped(
+    let check = stopped(
         &m,
         Irql::DISPATCH,
         churn as *const (),
         &[allocate, free],
-        rule,
+        rules::POOL_USE_AFTER_FREE,
     );
+    // The history is that of the block that was written, not of the one that was freed when it was seen.
+    let life = &check.histories()[0].events;
+    assert!(life[0].contains("0xc8"), "{check}");
 }

@@ -56,7 +56,7 @@ fn objects() {
         (Misdeed::LeakPool, rules::ALLOCATE_NET_BUFFER),
         (Misdeed::FreePoolEarly, rules::ALLOCATE_NET_BUFFER),
         (Misdeed::FreeListTwice, rules::ALLOCATE_NET_BUFFER),
-        (Misdeed::WriteBehindContext, rules::BUFFER_OVERRUN),
+        (Misdeed::WriteBehindContext, machine_rules::POOL_OVERRUN),
         (Misdeed::LeakTimer, rules::CANCEL_TIMER),
         (Misdeed::FreeSetTimer, rules::CANCEL_TIMER),
         (Misdeed::PeriodicAtDispatch, rules::PERIODIC_TIMER),
@@ -125,7 +125,7 @@ fn sends() {
         (Misdeed::ChangeInfo, rules::SEND_GEOMETRY),
         (Misdeed::TellOfLargeSend, rules::SEND_COMPLETE),
         (Misdeed::ChangeMdl, rules::SEND_GEOMETRY),
-        (Misdeed::Overrun, machine_rules::PAGE_FAULT),
+        (Misdeed::Overrun, rules::BUFFER_OVERRUN),
     ]);
 }
 

@@ -55,7 +55,8 @@ pub struct LabOptions {
     pub ndis_version: NdisVersion,
     /// Processors of the machine.
     pub processors: usize,
-    /// Whether the simulator watches the extended registers. Off only to measure speed.
+    /// Whether the simulator watches what costs time: extended registers, histories, special pool. Off
+    /// only to measure speed.
     pub canaries: bool,
     /// Keywords of the adapters, beside those that the INF sets.
     pub keywords: Vec<(String, String)>,
@@ -87,6 +88,7 @@ impl Lab {
             .processors(options.processors)
             .canaries(options.canaries)
             .history(options.canaries)
+            .special_pool(options.canaries)
             .build();
         Self::on(machine, options)
     }

@@ -56,7 +56,14 @@ pub fn calls(shape: Shape) -> usize {
 /// A machine without what would slow down the driver's own code.
 pub fn machine() -> Switch {
     let machine = Machine::builder().processors(PROCESSORS);
-    let switch = Switch::on(machine.canaries(false).history(false).build(), 630);
+    let switch = Switch::on(
+        machine
+            .canaries(false)
+            .history(false)
+            .special_pool(false)
+            .build(),
+        630,
+    );
     switch.machine.ndis().watch_data(false);
     switch
 }

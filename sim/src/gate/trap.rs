@@ -9,7 +9,6 @@ use std::{
 
 use super::{emulate, unwind::Place};
 use crate::{
-    history::Kind,
     processor,
     report::{rules, violation, violation_about},
 };
@@ -270,14 +269,10 @@ extern "C" fn land() -> ! {
                 (_, false) => "a read",
             };
             let text = format!("{access} of 0x{address:x} at {place}");
-            match machine.kernel().pool.special_at(address) {
-                Some((block, freed)) => {
-                    let rule = if freed {
-                        rules::POOL_USE_AFTER_FREE
-                    } else {
-                        rules::PAGE_FAULT
-                    };
-                    violation_about(rule, text, &[(Kind::Pool, block as u64)])
+            match machine.fences().at(address) {
+                Some(miss) => {
+                    let objects: Vec<_> = miss.object.into_iter().collect();
+                    violation_about(miss.rule, format!("{text}: {}", miss.text), &objects)
                 }
                 None => violation(rules::PAGE_FAULT, text),
             }

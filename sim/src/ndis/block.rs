@@ -1,19 +1,25 @@
 //! Memory of the structures that drivers allocate from pools.
 
-use std::{
-    alloc::{Layout, alloc_zeroed, dealloc},
-    ptr,
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 use ndis_sys::MDL;
 
 use super::memory::{mdl_for, mdl_size};
+use crate::{
+    history::{Kind, Object},
+    machine::Machine,
+    ntos::pool::{Pool, free_object},
+};
 
-/// Zeroed memory with guard bytes behind it.
+/// Zeroed memory of an object, from the system's pool: fenced, and in quarantine once it is freed.
 pub(super) struct Block {
     pub(super) memory: *mut u8,
-    layout: Layout,
-    used: usize,
+    object: Object,
+    pool: Arc<Pool>,
+    freed: AtomicBool,
 }
 
 // SAFETY: owned memory.
@@ -21,56 +27,86 @@ unsafe impl Send for Block {}
 // SAFETY: only read through a shared reference.
 unsafe impl Sync for Block {}
 
-const GUARD: u8 = 0xFD;
-const GUARD_LEN: usize = 16;
+/// MEMORY_ALLOCATION_ALIGNMENT
+const ALIGN: usize = 16;
+/// An MDL has pointers and 32-bit integers in it, and ends in an array of addresses.
+const MDL_ALIGN: usize = 8;
 
 impl Block {
-    pub(super) fn new(used: usize) -> Option<Self> {
-        let layout = Layout::from_size_align(used + GUARD_LEN, 16).ok()?;
-        // SAFETY: the size is not 0; the guard lies within the allocation.
-        unsafe {
-            let memory = alloc_zeroed(layout);
-            if memory.is_null() {
-                return None;
-            }
-            ptr::write_bytes(memory.add(used), GUARD, GUARD_LEN);
-            Some(Self {
-                memory,
-                layout,
-                used,
-            })
-        }
+    /// An object that is known by its address.
+    pub(super) fn new(machine: &Machine, len: usize, kind: Kind) -> Option<Self> {
+        Self::with(machine, len, ALIGN, kind, None)
     }
 
-    pub(super) fn is_intact(&self) -> bool {
-        // SAFETY: the guard lies within the allocation.
-        (0..GUARD_LEN).all(|i| unsafe { *self.memory.add(self.used + i) } == GUARD)
+    /// Room for an MDL.
+    pub(super) fn mdl(machine: &Machine, va: u64, len: u32) -> Option<Self> {
+        let block = Self::with(machine, mdl_size(va, len), MDL_ALIGN, Kind::Mdl, None)?;
+        // SAFETY: the block holds an MDL.
+        unsafe { block.memory.cast::<MDL>().write(mdl_for(va, len)) };
+        Some(block)
+    }
+
+    /// A part of an object that has an address elsewhere.
+    pub(super) fn part(machine: &Machine, len: usize, object: Object) -> Option<Self> {
+        Self::with(machine, len, ALIGN, object.0, Some(object.1))
+    }
+
+    fn with(
+        machine: &Machine,
+        len: usize,
+        align: usize,
+        kind: Kind,
+        name: Option<u64>,
+    ) -> Option<Self> {
+        let pool = Arc::clone(&machine.kernel().objects);
+        let memory = pool.allocate_object(len, align, kind, name);
+        (!memory.is_null()).then(|| Self {
+            memory,
+            object: (kind, name.unwrap_or(memory as u64)),
+            pool,
+            freed: AtomicBool::new(false),
+        })
+    }
+
+    /// Frees it for the driver; stops the machine when the memory around it was written.
+    pub(super) fn free(&self) {
+        if !self.freed.swap(true, Ordering::AcqRel) {
+            free_object(&self.pool, self.memory, self.object);
+        }
     }
 }
 
 impl Drop for Block {
     fn drop(&mut self) {
-        // SAFETY: allocated with this layout; poisoned for those who look later.
-        unsafe {
-            ptr::write_bytes(self.memory, 0xDD, self.used);
-            dealloc(self.memory, self.layout);
+        if !self.freed.swap(true, Ordering::AcqRel) {
+            // Nobody's any more, so what is wrong with it is nobody's fault.
+            drop(self.pool.free(self.memory, None));
         }
     }
 }
 
 /// Data and its MDL, for pools with a DataSize.
 pub(super) struct Data {
-    _bytes: Box<[u8]>,
+    bytes: Block,
     pub(super) mdl: Block,
 }
 
 impl Data {
-    pub(super) fn new(len: u32) -> Option<Self> {
-        let mut bytes = vec![0; len as usize].into_boxed_slice();
-        let va = bytes.as_mut_ptr() as u64;
-        let mdl = Block::new(mdl_size(va, len))?;
-        // SAFETY: the block holds an MDL.
-        unsafe { mdl.memory.cast::<MDL>().write(mdl_for(va, len)) };
-        Some(Self { _bytes: bytes, mdl })
+    pub(super) fn new(machine: &Machine, len: u32) -> Option<Self> {
+        let bytes = Block::new(machine, len as usize, Kind::Pool)?;
+        let mdl = Block::mdl(machine, bytes.memory as u64, len)?;
+        machine.note(
+            Kind::Pool,
+            bytes.memory as u64,
+            "data of a pool with DataSize",
+            0,
+        );
+        Some(Self { bytes, mdl })
+    }
+
+    /// Frees both.
+    pub(super) fn free(&self) {
+        self.bytes.free();
+        self.mdl.free();
     }
 }

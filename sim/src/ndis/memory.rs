@@ -1,7 +1,6 @@
 //! Memory and MDLs.
 
 use std::{
-    alloc::{Layout, alloc_zeroed, dealloc},
     fmt,
     sync::atomic::{AtomicU32, Ordering},
 };
@@ -12,6 +11,7 @@ use ndis_sys::{
 };
 
 use super::{
+    block::Block,
     rules,
     state::{Owner, here, required, what},
 };
@@ -48,7 +48,7 @@ impl fmt::Display for Memory {
 pub(super) struct Mdl {
     pub(super) owner: Owner,
     pub(super) mdl: *mut MDL,
-    layout: Layout,
+    block: Block,
     va: u64,
     len: u32,
     /// How many indicated NET_BUFFER_LISTs describe data with it.
@@ -78,13 +78,6 @@ impl Mdl {
         } else {
             self.in_use.fetch_sub(1, Ordering::AcqRel);
         }
-    }
-}
-
-impl Drop for Mdl {
-    fn drop(&mut self) {
-        // SAFETY: allocated with this layout.
-        unsafe { dealloc(self.mdl.cast(), self.layout) };
     }
 }
 
@@ -249,20 +242,14 @@ extern "efiapi" fn allocate_mdl(handle: NDIS_HANDLE, va: PVOID, len: UINT) -> *m
         if machine.faults().hit("NdisAllocateMdl") {
             return std::ptr::null_mut();
         }
-        let layout = Layout::from_size_align(mdl_size(va as u64, len), 16).expect("a small size");
-        // SAFETY: the size is not 0; the allocation holds an MDL.
-        let mdl = unsafe {
-            let mdl = alloc_zeroed(layout).cast::<MDL>();
-            if mdl.is_null() {
-                return mdl;
-            }
-            mdl.write(mdl_for(va as u64, len));
-            mdl
+        let Some(block) = Block::mdl(machine, va as u64, len) else {
+            return std::ptr::null_mut();
         };
+        let mdl = block.memory.cast();
         let record = Mdl {
             owner,
             mdl,
-            layout,
+            block,
             va: va as u64,
             len,
             in_use: AtomicU32::new(0),
@@ -301,5 +288,6 @@ extern "efiapi" fn free_mdl(mdl: *mut MDL) {
                 &object,
             );
         }
+        record.block.free();
     });
 }

@@ -13,13 +13,14 @@ use super::{
 };
 use crate::{
     exports::{Export, NDIS},
+    history::Kind,
     irql::Irql,
     report::violation,
 };
 
 /// Context space that NdisAllocateNetBufferListContext added.
 pub(super) struct NblContext {
-    _block: Block,
+    block: Block,
 }
 
 pub(super) fn exports() -> Vec<Export> {
@@ -59,8 +60,8 @@ extern "efiapi" fn allocate_context(
                 return NDIS_STATUS_SUCCESS;
             }
             let room = size.saturating_add(back_fill);
-            let Some(block) = Block::new(size_of::<NET_BUFFER_LIST_CONTEXT>() + usize::from(room))
-            else {
+            let len = size_of::<NET_BUFFER_LIST_CONTEXT>() + usize::from(room);
+            let Some(block) = Block::part(machine, len, (Kind::NetBufferList, nbl as u64)) else {
                 return NDIS_STATUS_RESOURCES;
             };
             let context = block.memory.cast::<NET_BUFFER_LIST_CONTEXT>();
@@ -70,7 +71,7 @@ extern "efiapi" fn allocate_context(
             (*nbl).Context = context;
             state
                 .nbl_contexts
-                .insert(context as u64, NblContext { _block: block }.into());
+                .insert(context as u64, NblContext { block }.into());
         }
         NDIS_STATUS_SUCCESS
     })
@@ -92,10 +93,10 @@ extern "efiapi" fn free_context(nbl: *mut NET_BUFFER_LIST, size: USHORT) {
             }
             (*context).Offset += size;
             if (*context).Offset == (*context).Size
-                && state.nbl_contexts.get(context as u64).is_some()
+                && let Some(record) = state.nbl_contexts.remove(context as u64)
             {
                 (*nbl).Context = (*context).Next;
-                state.nbl_contexts.remove(context as u64);
+                record.block.free();
             }
         }
     });

@@ -28,6 +28,7 @@ use crate::{
     exports::{Export, NDIS},
     history::Kind as Object,
     irql::Irql,
+    machine::Machine,
     report::{violation, violation_about},
 };
 
@@ -49,7 +50,7 @@ pub(super) struct NblRecord {
     block: Block,
     pool: Arc<Pool>,
     context: *mut NET_BUFFER_LIST_CONTEXT,
-    _data: Option<Data>,
+    data: Option<Data>,
     holder: AtomicU8,
     /// The adapter that indicated it, while it is not the driver's.
     pub(super) adapter: AtomicU64,
@@ -85,9 +86,9 @@ impl NblRecord {
 
 /// A NET_BUFFER that a driver allocated by itself.
 pub(super) struct NbRecord {
-    _block: Block,
+    block: Block,
     pool: Arc<Pool>,
-    _data: Option<Data>,
+    data: Option<Data>,
 }
 
 /// Bytes of a NET_BUFFER_LIST of NDIS 6.85: 28 information slots.
@@ -137,7 +138,7 @@ extern "efiapi" fn allocate_list(
             offset: 0,
             len: 0,
         };
-        make_list(state, &pool, context, back_fill, start)
+        make_list(machine, state, &pool, context, back_fill, start)
     })
 }
 
@@ -166,11 +167,19 @@ extern "efiapi" fn allocate_both(
         {
             return ptr::null_mut();
         }
-        make_list(state, &pool, context, back_fill, Start { mdl, offset, len })
+        make_list(
+            machine,
+            state,
+            &pool,
+            context,
+            back_fill,
+            Start { mdl, offset, len },
+        )
     })
 }
 
 fn make_list(
+    machine: &Machine,
     state: &State,
     pool: &Arc<Pool>,
     context: u16,
@@ -193,13 +202,11 @@ fn make_list(
         } else {
             size_of::<NET_BUFFER_LIST_CONTEXT>() + usize::from(room)
         };
-    let Some(block) = Block::new(used) else {
+    let Some(block) = Block::new(machine, used, Object::NetBufferList) else {
         return ptr::null_mut();
     };
-    let data = if pool.data_size == 0 {
-        None
-    } else {
-        Data::new(pool.data_size)
+    let Ok(data) = data_of(machine, pool) else {
+        return ptr::null_mut();
     };
     let nbl = block.memory.cast::<NET_BUFFER_LIST>();
     let mut context_pointer = ptr::null_mut();
@@ -235,21 +242,23 @@ fn make_list(
         block,
         pool: Arc::clone(pool),
         context: context_pointer,
-        _data: data,
+        data,
         holder: AtomicU8::new(Holder::Driver as u8),
         adapter: AtomicU64::new(0),
         snapshot: Mutex::new(None),
     };
     state.nbls.insert(nbl as u64, record.into());
-    here(|machine, _| {
-        machine.note(
-            Object::NetBufferList,
-            nbl as u64,
-            "allocated from pool",
-            pool.handle,
-        )
-    });
+    let what = "allocated from pool";
+    machine.note(Object::NetBufferList, nbl as u64, what, pool.handle);
     nbl
+}
+
+/// What a structure of the pool is allocated with; an error when there is no memory for it.
+fn data_of(machine: &Machine, pool: &Pool) -> Result<Option<Data>, ()> {
+    if pool.data_size == 0 {
+        return Ok(None);
+    }
+    Data::new(machine, pool.data_size).map(Some).ok_or(())
 }
 
 /// # Safety
@@ -305,23 +314,17 @@ extern "efiapi" fn free_list(nbl: *mut NET_BUFFER_LIST) {
         }
         // SAFETY: the record keeps the structure.
         if unsafe { (*nbl).Context } != record.context {
-            violation(
+            violation_about(
                 rules::ALLOCATE_NET_BUFFER,
                 format!("NdisFreeNetBufferList: context space was added to {nbl:p} and not freed"),
-            );
-        }
-        if !record.block.is_intact() {
-            violation_about(
-                rules::BUFFER_OVERRUN,
-                format!(
-                    "the bytes behind the NET_BUFFER_LIST {nbl:p} and its context were written"
-                ),
                 &[(Object::NetBufferList, nbl as u64)],
             );
         }
         state.nbls.remove(nbl as u64);
         machine.note(Object::NetBufferList, nbl as u64, "freed", 0);
         record.pool.live.fetch_sub(1, Ordering::AcqRel);
+        record.block.free();
+        record.data.iter().for_each(Data::free);
     });
 }
 
@@ -336,13 +339,11 @@ extern "efiapi" fn allocate_buffer(
         if machine.faults().hit("NdisAllocateNetBuffer") {
             return ptr::null_mut();
         }
-        let Some(block) = Block::new(size_of::<NET_BUFFER>()) else {
+        let Some(block) = Block::new(machine, size_of::<NET_BUFFER>(), Object::NetBuffer) else {
             return ptr::null_mut();
         };
-        let data = if pool.data_size == 0 {
-            None
-        } else {
-            Data::new(pool.data_size)
+        let Ok(data) = data_of(machine, &pool) else {
+            return ptr::null_mut();
         };
         let start = match &data {
             Some(data) => Start {
@@ -356,30 +357,30 @@ extern "efiapi" fn allocate_buffer(
         // SAFETY: the block is zeroed and holds a NET_BUFFER.
         unsafe { init_buffer(nb, &pool, start) };
         pool.live.fetch_add(1, Ordering::AcqRel);
-        state.nbs.insert(
-            nb as u64,
-            NbRecord {
-                _block: block,
-                pool,
-                _data: data,
-            }
-            .into(),
-        );
+        let what = "allocated from pool";
+        machine.note(Object::NetBuffer, nb as u64, what, pool.handle);
+        state
+            .nbs
+            .insert(nb as u64, NbRecord { block, pool, data }.into());
         nb
     })
 }
 
 extern "efiapi" fn free_buffer(nb: *mut NET_BUFFER) {
-    here(|_, state| {
+    here(|machine, state| {
         let Some(record) = state.nbs.remove(nb as u64) else {
-            violation(
+            violation_about(
                 rules::ALLOCATE_NET_BUFFER,
                 format!(
                     "NdisFreeNetBuffer got {nb:p}, which NdisAllocateNetBuffer did not return or which was freed"
                 ),
+                &[(Object::NetBuffer, nb as u64)],
             );
         };
+        machine.note(Object::NetBuffer, nb as u64, "freed", 0);
         record.pool.live.fetch_sub(1, Ordering::AcqRel);
+        record.block.free();
+        record.data.iter().for_each(Data::free);
     });
 }
 

@@ -20,9 +20,12 @@ use super::{
     ipsec_offload_v2::Before,
     oid::{Mailbox, OidKind, OidRequest, OidResult},
     protocol::OpenBlock,
+    rules,
 };
 use crate::{
+    fence::Content,
     guarded::{Fence, GuardedBuf},
+    history::Kind,
     machine::Machine,
 };
 
@@ -112,14 +115,24 @@ impl OidBlock {
 
     fn build(
         request: &OidRequest,
-        buffer: Option<GuardedBuf>,
+        mut buffer: Option<GuardedBuf>,
         path: Path,
         adapter: &AdapterBlock,
         open: Option<Arc<OpenBlock>>,
         machine: &Arc<Machine>,
     ) -> Self {
         let size = size_of::<NDIS_OID_REQUEST>();
-        let structure = GuardedBuf::with(Arc::clone(machine), size, 16, Fence::End);
+        let mut structure = GuardedBuf::with(Arc::clone(machine), size, 16, Fence::End);
+        let object = Some((Kind::OidRequest, structure.as_ptr() as u64));
+        let content = |what| Content {
+            what,
+            object,
+            outside: rules::BUFFER_OVERRUN,
+        };
+        structure.describe(content("NDIS_OID_REQUEST"));
+        if let Some(buffer) = &mut buffer {
+            buffer.describe(content("InformationBuffer"));
+        }
         let len = request.declared.unwrap_or_else(|| {
             buffer
                 .as_ref()

@@ -11,10 +11,13 @@ use super::{
     memory::{mdl_for, mdl_size},
     nbl::{INFO_SLOTS, net_buffers},
     nbl_pool::NBL_SIZE,
+    rules,
     send_buffer::{SendNb, SendNbl},
 };
 use crate::{
+    fence::Content,
     guarded::{Fence, GuardedBuf},
+    history::Kind,
     machine::Machine,
 };
 
@@ -80,7 +83,7 @@ impl PreparedNbl {
             .map(SendNb::mdl_lengths)
             .collect();
         let many = if request.compact { 0 } else { MANY };
-        let buffers: Vec<(Memory, Vec<*mut u8>)> = lengths
+        let mut buffers: Vec<(Memory, Vec<*mut u8>)> = lengths
             .iter()
             .map(|l| allocate(&machine.arc(), l, many))
             .collect();
@@ -91,7 +94,24 @@ impl PreparedNbl {
             .map(|(len, va)| mdl_size(*va as u64, *len as u32).next_multiple_of(16))
             .sum();
         let room = NBL_SIZE + size_of::<NET_BUFFER>() * lengths.len() + mdl_room;
-        let structures = GuardedBuf::with(machine.arc(), room, 16, Fence::End);
+        let mut structures = GuardedBuf::with(machine.arc(), room, 16, Fence::End);
+        let object = Some((Kind::NetBufferList, structures.as_ptr() as u64));
+        let content = |what| Content {
+            what,
+            object,
+            outside: rules::BUFFER_OVERRUN,
+        };
+        structures.describe(content("NET_BUFFER_LIST with its NET_BUFFERs and MDLs"));
+        for (memory, _) in &mut buffers {
+            match memory {
+                Memory::Each(each) => {
+                    for buffer in each {
+                        buffer.describe(content("data of an MDL of a send"));
+                    }
+                }
+                Memory::Arena(arena, _) => arena.describe(content("data of all MDLs of a send")),
+            }
+        }
         let nbl = structures.as_ptr().cast::<NET_BUFFER_LIST>();
         // SAFETY: the room was counted for exactly what is laid out here.
         let mut next_mdl = unsafe {

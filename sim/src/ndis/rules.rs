@@ -122,7 +122,7 @@ crate::report::rules! {
         OID_RESULT = "NdisOidRequestResult", "ddi/oidrequest/ns-oidrequest-ndis_oid_request",
             "BytesWritten and BytesRead do not exceed the buffer, and nothing is written beyond it.";
         BUFFER_OVERRUN = "BufferOverrun" also ["IPsecOV2 I19"], "devtest/special-pool",
-            "A buffer of NDIS or of a protocol is not written outside of its bounds.";
+            "A buffer of NDIS or of a protocol is used only within its bounds.";
         CONNECTION_STATUS = "IndicatingConnectionStatus", "network/indicating-connection-status",
             "No change of the media connection status is indicated by an adapter that enters a low-power state or is in one.";
         STATUS_INDICATION = "StatusIndication", "ddi/ndis/nf-ndis-ndismindicatestatusex",

@@ -5,11 +5,13 @@ use std::{ffi::c_void, ptr};
 
 use ndis_sys::{MDL, MDL_MAPPED_TO_SYSTEM_VA, MDL_PAGES_LOCKED, MDL_SOURCE_IS_NONPAGED_POOL};
 
+use super::pool::free_object;
 use crate::{
     exports::{Export, NTOSKRNL},
+    history::Kind,
     irql::Irql,
     processor,
-    report::{rules, violation},
+    report::{rules, violation, violation_about},
 };
 
 const PAGE: usize = 4096;
@@ -21,20 +23,28 @@ fn size_of_mdl(address: usize, len: usize) -> usize {
     size_of::<MDL>() + ((address % PAGE) + len).div_ceil(PAGE) * size_of::<usize>()
 }
 
-/// An MDL for `len` bytes at `address`, not yet locked or mapped, in the
-/// machine's own memory. Freed by [`free`].
-#[must_use]
-pub fn allocate(address: usize, len: usize) -> *mut MDL {
-    let size = size_of_mdl(address, len);
-    let words = vec![0u64; size.div_ceil(8)].into_boxed_slice();
-    let mdl = Box::into_raw(words).cast::<MDL>();
-    // SAFETY: zeroed, aligned memory of that size.
+/// Makes zeroed memory an MDL for `len` bytes at `address`, not yet locked or mapped.
+///
+/// # Safety
+/// `mdl` is zeroed memory of [`size_of_mdl`] bytes, aligned to 8.
+unsafe fn initialize(mdl: *mut MDL, address: usize, len: usize) {
+    // SAFETY: the caller's promise.
     unsafe {
-        (*mdl).Size = size as i16;
+        (*mdl).Size = size_of_mdl(address, len) as i16;
         (*mdl).StartVa = (address & !(PAGE - 1)) as *mut c_void;
         (*mdl).ByteOffset = (address % PAGE) as u32;
         (*mdl).ByteCount = len as u32;
     }
+}
+
+/// An MDL for `len` bytes at `address`, not yet locked or mapped, in memory that is never freed: for
+/// tests that pass a driver one of somebody else's.
+#[must_use]
+pub fn allocate(address: usize, len: usize) -> *mut MDL {
+    let words = vec![0u64; size_of_mdl(address, len).div_ceil(8)];
+    let mdl = Box::leak(words.into_boxed_slice()).as_mut_ptr().cast();
+    // SAFETY: zeroed, aligned memory of that size.
+    unsafe { initialize(mdl, address, len) };
     mdl
 }
 
@@ -66,22 +76,6 @@ pub unsafe fn address(mdl: *const MDL) -> *mut c_void {
     }
 }
 
-/// Frees an MDL of [`allocate`].
-///
-/// # Safety
-/// `mdl` comes from [`allocate`] and its `StartVa`, `ByteOffset` and `Size` are
-/// as they were.
-pub unsafe fn free(mdl: *mut MDL) {
-    // SAFETY: the caller's promise; `Size` gives the length of the boxed slice.
-    unsafe {
-        let words = ((*mdl).Size as u16 as usize).div_ceil(8);
-        drop(Box::from_raw(ptr::slice_from_raw_parts_mut(
-            mdl.cast::<u64>(),
-            words,
-        )));
-    }
-}
-
 unsafe extern "efiapi" fn mm_map_locked_pages_specify_cache(
     mdl: *mut MDL,
     mode: i8,
@@ -93,18 +87,21 @@ unsafe extern "efiapi" fn mm_map_locked_pages_specify_cache(
     let machine = processor::current();
     // SAFETY: the driver's MDL.
     let (flags, len) = unsafe { ((*mdl).MdlFlags, (*mdl).ByteCount) };
+    let object = [(Kind::Mdl, mdl as u64)];
     if mode != KERNEL_MODE {
-        violation(
+        violation_about(
             rules::INVALID_ARGUMENT,
             "MmMapLockedPagesSpecifyCache for user mode",
+            &object,
         );
     }
     if flags & (MDL_PAGES_LOCKED | MDL_SOURCE_IS_NONPAGED_POOL) == 0 {
-        violation(
+        violation_about(
             rules::INVALID_ARGUMENT,
             format!(
                 "MmMapLockedPagesSpecifyCache of an MDL of {len} bytes that is not locked (flags 0x{flags:x})"
             ),
+            &object,
         );
     }
     if machine
@@ -113,9 +110,10 @@ unsafe extern "efiapi" fn mm_map_locked_pages_specify_cache(
         .hit("MmMapLockedPagesSpecifyCache")
     {
         if bug_check_on_failure != 0 {
-            violation(
+            violation_about(
                 rules::INVALID_ARGUMENT,
                 "mapping failed, and the driver asked for a bug check in that case",
+                &object,
             );
         }
         return ptr::null_mut();
@@ -132,9 +130,10 @@ unsafe extern "efiapi" fn mm_unmap_locked_pages(base: *mut c_void, mdl: *mut MDL
     // SAFETY: the driver's MDL.
     unsafe {
         if (*mdl).MdlFlags & MDL_MAPPED_TO_SYSTEM_VA == 0 || (*mdl).MappedSystemVa != base {
-            violation(
+            violation_about(
                 rules::INVALID_ARGUMENT,
                 format!("MmUnmapLockedPages of {base:p}, which is not mapped"),
+                &[(Kind::Mdl, mdl as u64)],
             );
         }
         (*mdl).MdlFlags &= !MDL_MAPPED_TO_SYSTEM_VA;
@@ -161,21 +160,33 @@ unsafe extern "efiapi" fn io_allocate_mdl(
     if too_long || cpu.machine().faults().hit(KIND) {
         return ptr::null_mut();
     }
-    let mdl = allocate(va as usize, len as usize);
-    cpu.machine()
-        .track(KIND, mdl as u64, format!("{len} bytes"));
+    let size = size_of_mdl(va as usize, len as usize);
+    let machine = cpu.machine();
+    let objects = &machine.kernel().objects;
+    let mdl: *mut MDL = objects.allocate_object(size, 8, Kind::Mdl, None).cast();
+    if mdl.is_null() {
+        return mdl;
+    }
+    // SAFETY: zeroed, aligned memory of that size.
+    unsafe { initialize(mdl, va as usize, len as usize) };
+    machine.track(KIND, mdl as u64, format!("{len} bytes"));
+    machine.note(Kind::Mdl, mdl as u64, "allocated for", va as u64);
     mdl
 }
 
 unsafe extern "efiapi" fn io_free_mdl(mdl: *mut MDL) {
-    if !processor::current().machine().untrack(KIND, mdl as u64) {
-        violation(
+    let cpu = processor::current();
+    let machine = cpu.machine();
+    let object = (Kind::Mdl, mdl as u64);
+    if !machine.untrack(KIND, mdl as u64) {
+        violation_about(
             rules::INVALID_ARGUMENT,
-            format!("IoFreeMdl of {mdl:p}, which IoAllocateMdl did not return"),
+            format!("IoFreeMdl of {mdl:p}, which IoAllocateMdl did not return or which was freed"),
+            &[object],
         );
     }
-    // SAFETY: it was tracked, so it comes from `allocate`.
-    unsafe { free(mdl) };
+    machine.note(Kind::Mdl, mdl as u64, "freed", 0);
+    free_object(&machine.kernel().objects, mdl.cast(), object);
 }
 
 pub(super) fn exports() -> Vec<Export> {

@@ -15,8 +15,11 @@ pub(crate) mod spin_lock;
 pub mod stack_limits;
 mod time;
 
+use std::sync::Arc;
+
 use crate::{
     exports::Export,
+    fence::Fences,
     machine::{Machine, Settings},
     report::Finding,
 };
@@ -25,6 +28,8 @@ use crate::{
 pub struct State {
     /// The pool that drivers allocate from.
     pub pool: pool::Pool,
+    /// What the system allocates for them: NET_BUFFER_LISTs, NET_BUFFERs, MDLs.
+    pub(crate) objects: Arc<pool::Pool>,
     /// What they printed.
     pub log: debug::Log,
     /// Its watchdog over the DPCs.
@@ -36,9 +41,11 @@ pub struct State {
 }
 
 impl State {
-    pub(crate) fn new(settings: &Settings) -> Self {
+    pub(crate) fn new(settings: &Settings, fences: &Arc<Fences>) -> Self {
+        let special = || settings.special_pool.map(|f| (f, Arc::clone(fences)));
         Self {
-            pool: pool::Pool::new(settings.special_pool),
+            pool: pool::Pool::new(special()),
+            objects: Arc::new(pool::Pool::new(special())),
             log: debug::Log::new(settings.echo),
             dpc_watchdog: dpc_watchdog::DpcWatchdog::default(),
             callers: stack_limits::Callers::default(),

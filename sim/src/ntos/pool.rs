@@ -1,8 +1,8 @@
 //! Pool memory. Pages: ExAllocatePool2, ExFreePoolWithTag, POOL_FLAGS.
 //!
-//! Every block has guard bytes on both sides; a freed one is filled and kept for
-//! a while, so that late writes are seen. As special pool, a block ends at an
-//! inaccessible page and becomes inaccessible when it is freed.
+//! As special pool, a block ends at an inaccessible page (or begins behind one), has guard bytes where
+//! it does not reach the page, and becomes inaccessible when it is freed. Otherwise it has guard bytes
+//! on both sides; a freed one is filled and kept for a while, so that late writes are seen.
 
 mod contents;
 
@@ -10,6 +10,7 @@ use std::{
     alloc::{self, Layout},
     collections::{BTreeMap, HashMap, VecDeque},
     ptr, slice,
+    sync::Arc,
 };
 
 use ndis_sys::{
@@ -19,15 +20,16 @@ use parking_lot::Mutex;
 
 use crate::{
     exports::{Export, NTOSKRNL},
-    history::Kind,
+    fence::{self, Content, Fences, PAGE, Room, first_unlike},
+    guarded::Fence,
+    history::{Kind, Object},
     irql::Irql,
     machine::Machine,
-    ndis::rules::FREED_SECRET,
+    ndis::rules::{BUFFER_OVERRUN, FREED_SECRET},
     processor,
     report::{Finding, rules, violation, violation_about},
 };
 
-const PAGE: usize = 4096;
 const CACHE_LINE: usize = 64;
 /// Blocks are aligned to this on 64-bit systems.
 const ALIGN: usize = 16;
@@ -61,10 +63,13 @@ pub use contents::PoolBlock;
 
 /// A machine's pool.
 pub struct Pool {
-    special: bool,
+    special: Option<Special>,
     freed: Mutex<Option<FreedCheck>>,
     state: Mutex<PoolState>,
 }
+
+/// Which end of a block is fenced, and where its memory is from.
+type Special = (Fence, Arc<Fences>);
 
 type FreedCheck = Box<dyn Fn(&[u8]) -> Option<String> + Send>;
 
@@ -75,6 +80,7 @@ struct PoolState {
     order: VecDeque<usize>,
     quarantined: usize,
     allocations: u64,
+    not_special: u64,
     /// What was in freed blocks, while it is kept.
     kept: Option<Vec<Kept>>,
 }
@@ -88,6 +94,7 @@ struct Block {
     by: &'static str,
     /// Which allocation it was.
     serial: u64,
+    object: Object,
     memory: Memory,
 }
 
@@ -95,7 +102,11 @@ enum Memory {
     /// With guard bytes on both sides.
     Heap { base: *mut u8, layout: Layout },
     /// Against an inaccessible page.
-    Special { map: *mut u8, mapped: usize },
+    Special {
+        room: Room,
+        fences: Arc<Fences>,
+        freed: bool,
+    },
 }
 
 // SAFETY: a block owns its memory.
@@ -113,7 +124,14 @@ pub enum FreeError {
     /// Written beyond its ends.
     Corrupt(String),
     /// An earlier block was written after it was freed; this one is free now.
-    LateWrite(String),
+    LateWrite(LateWrite),
+}
+
+/// A write to a block that was freed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LateWrite {
+    text: String,
+    object: Object,
 }
 
 /// A tag as it was written in the source.
@@ -132,11 +150,11 @@ pub fn tag_text(tag: u32) -> String {
 }
 
 impl Block {
-    fn new(len: usize, align: usize, special: bool) -> Option<Self> {
-        let (address, memory) = if special {
-            Self::special(len, align)?
-        } else {
-            Self::heap(len, align)?
+    fn new(len: usize, align: usize, special: Option<&Special>, object: Kind) -> Option<Self> {
+        let fenced = special.and_then(|special| Self::special(len, align, special, object));
+        let (address, memory) = match fenced {
+            Some(fenced) => fenced,
+            None => Self::heap(len, align)?,
         };
         let block = Self {
             address,
@@ -145,6 +163,7 @@ impl Block {
             paged: false,
             by: "",
             serial: 0,
+            object: (object, address as u64),
             memory,
         };
         for (start, size) in block.guards() {
@@ -162,34 +181,35 @@ impl Block {
         (!base.is_null()).then(|| (base as usize + lead, Memory::Heap { base, layout }))
     }
 
-    fn special(len: usize, align: usize) -> Option<(usize, Memory)> {
-        let body = len.max(1).checked_next_multiple_of(PAGE)?;
-        let mapped = body.checked_add(PAGE)?;
-        // SAFETY: a new mapping, whose last page is made inaccessible.
-        let map = unsafe {
-            let map = libc::mmap(
-                ptr::null_mut(),
-                mapped,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-                -1,
-                0,
-            );
-            if map == libc::MAP_FAILED {
-                return None;
-            }
-            libc::mprotect(map.cast::<u8>().add(body).cast(), PAGE, libc::PROT_NONE);
-            map.cast::<u8>()
+    /// As Windows does, a block comes from elsewhere when special pool is used up.
+    fn special(
+        len: usize,
+        align: usize,
+        (fence, fences): &Special,
+        kind: Kind,
+    ) -> Option<(usize, Memory)> {
+        if fence::share_is_used_up() {
+            return None;
+        }
+        let content = Content {
+            what: kind.name(),
+            object: None,
+            outside: rules::POOL_OVERRUN,
         };
-        let address = (map as usize + body - len) & !(align - 1);
-        Some((address, Memory::Special { map, mapped }))
+        let room = fences.take(len, align, *fence, content)?;
+        let memory = Memory::Special {
+            room,
+            fences: Arc::clone(fences),
+            freed: false,
+        };
+        Some((room.start, memory))
     }
 
     /// Guard bytes before and after, as (address, size).
     fn guards(&self) -> [(usize, usize); 2] {
-        let (start, end) = match self.memory {
-            Memory::Heap { base, layout } => (base as usize, base as usize + layout.size()),
-            Memory::Special { map, mapped } => (map as usize, map as usize + mapped - PAGE),
+        let (start, end) = match &self.memory {
+            Memory::Heap { base, layout } => (*base as usize, *base as usize + layout.size()),
+            Memory::Special { room, .. } => (room.base, room.base + room.body),
         };
         [
             (start, self.address - start),
@@ -200,11 +220,9 @@ impl Block {
     fn damage(&self) -> Option<String> {
         let [before, after] = self.guards().map(|(start, size)| {
             // SAFETY: guards are accessible, initialized parts of the block's memory.
-            let bytes = unsafe { slice::from_raw_parts(start as *const u8, size) };
-            bytes.iter().position(|b| *b != GUARD_BYTE)
+            unsafe { first_unlike(start, size, GUARD_BYTE) }
         });
-        let (len, tag, by) = (self.len, tag_text(self.tag), self.by);
-        let block = format!("a block of {len} bytes, tag '{tag}', allocated in {by}");
+        let block = format!("{}, allocated in {}", self.describe(), self.by);
         let lead = self.guards()[0].1;
         if let Some(at) = before {
             return Some(format!("the byte {} before {block} was written", lead - at));
@@ -212,44 +230,61 @@ impl Block {
         after.map(|at| format!("the byte {} after {block} was written", at + 1))
     }
 
+    fn describe(&self) -> String {
+        let (len, tag) = (self.len, tag_text(self.tag));
+        match self.object.0 {
+            Kind::Pool => format!("a block of {len} bytes, tag '{tag}'"),
+            kind => format!("a {kind} of {len} bytes"),
+        }
+    }
+
     fn written_after_free(&self) -> bool {
         if matches!(self.memory, Memory::Special { .. }) {
             return false; // It would have faulted.
         }
         // SAFETY: the block is in quarantine: nobody should use it, and it is mapped.
-        unsafe { slice::from_raw_parts(self.address as *const u8, self.len) }
-            .iter()
-            .any(|b| *b != FREED_BYTE)
+        unsafe { first_unlike(self.address, self.len, FREED_BYTE) }.is_some()
     }
 
-    fn make_freed(&self) {
-        match self.memory {
+    fn make_freed(&mut self) {
+        match &mut self.memory {
             // SAFETY: the driver has given the bytes back.
             Memory::Heap { .. } => unsafe {
                 ptr::write_bytes(self.address as *mut u8, FREED_BYTE, self.len)
             },
-            Memory::Special { map, mapped } => {
-                // SAFETY: the block's own mapping.
-                unsafe { libc::mprotect(map.cast(), mapped, libc::PROT_NONE) };
+            Memory::Special {
+                room,
+                fences,
+                freed,
+            } => {
+                if !std::mem::replace(freed, true) {
+                    fences.give_back(*room);
+                }
             }
+        }
+    }
+
+    /// Bytes that it takes up although it is freed.
+    fn kept_bytes(&self) -> usize {
+        match self.memory {
+            Memory::Heap { .. } => self.len,
+            Memory::Special { .. } => 0,
         }
     }
 }
 
 impl Drop for Block {
     fn drop(&mut self) {
-        // SAFETY: memory that this block owns, in the form in which it was got.
-        unsafe {
-            match self.memory {
-                Memory::Heap { base, layout } => alloc::dealloc(base, layout),
-                Memory::Special { map, mapped } => drop(libc::munmap(map.cast(), mapped)),
-            }
+        match self.memory {
+            // SAFETY: memory that this block owns, in the form in which it was got.
+            Memory::Heap { base, layout } => unsafe { alloc::dealloc(base, layout) },
+            Memory::Special { .. } => self.make_freed(),
         }
     }
 }
 
 impl Pool {
-    pub(crate) fn new(special: bool) -> Self {
+    pub(crate) fn new(special: Option<Special>) -> Self {
         Self {
             special,
             freed: Mutex::new(None),
@@ -279,22 +314,62 @@ impl Pool {
 
     fn allocate_for(&self, len: usize, tag: u32, zero: bool, paged: bool, align: usize) -> *mut u8 {
         let align = if len >= PAGE { PAGE } else { align };
-        let Some(mut block) = Block::new(len, align, self.special) else {
-            return ptr::null_mut();
+        let mut block = match Block::new(len, align, self.special.as_ref(), Kind::Pool) {
+            Some(block) => block,
+            None => return ptr::null_mut(),
         };
-        (block.tag, block.paged, block.by) = (tag, paged, caller());
-        let address = block.address;
-        // SAFETY: `len` bytes of a block that nobody else knows yet.
-        unsafe { ptr::write_bytes(address as *mut u8, if zero { 0 } else { FRESH_BYTE }, len) };
-        let mut state = self.state.lock();
-        state.allocations += 1;
-        block.serial = state.allocations;
-        state.live.insert(address, block);
-        drop(state);
+        (block.tag, block.paged) = (tag, paged);
+        let address = self.add(block, if zero { 0 } else { FRESH_BYTE });
         if let Some(cpu) = processor::try_current() {
             let machine = cpu.machine();
             machine.note(Kind::Pool, address as u64, "allocated, bytes:", len as u64);
         }
+        address
+    }
+
+    /// Zeroed memory of an object of the system's, or null. The object is known by its address unless
+    /// it has another name.
+    pub(crate) fn allocate_object(
+        &self,
+        len: usize,
+        align: usize,
+        kind: Kind,
+        name: Option<u64>,
+    ) -> *mut u8 {
+        let Some(mut block) = Block::new(len, align, self.special.as_ref(), kind) else {
+            return ptr::null_mut();
+        };
+        block.object.1 = name.unwrap_or(block.object.1);
+        self.add(block, 0)
+    }
+
+    fn add(&self, mut block: Block, fill: u8) -> *mut u8 {
+        block.by = caller();
+        let address = block.address;
+        let special = match &block.memory {
+            Memory::Special { room, fences, .. } => {
+                let content = Content {
+                    what: block.object.0.name(),
+                    object: Some(block.object),
+                    outside: rules::POOL_OVERRUN,
+                };
+                fences.describe(room.base, content);
+                true
+            }
+            Memory::Heap { .. } => false,
+        };
+        // SAFETY: the length of a block that nobody else knows yet.
+        unsafe { ptr::write_bytes(address as *mut u8, fill, block.len) };
+        let mut state = self.state.lock();
+        state.allocations += 1;
+        state.not_special += u64::from(!special);
+        block.serial = state.allocations;
+        // Special pool has used the address again.
+        if let Some(old) = state.freed.remove(&address) {
+            state.quarantined -= old.kept_bytes();
+            state.order.retain(|a| *a != address);
+        }
+        state.live.insert(address, block);
         address as *mut u8
     }
 
@@ -319,14 +394,14 @@ impl Pool {
         if let Some(damage) = block.damage() {
             return Err(FreeError::Corrupt(damage));
         }
-        let Some(block) = state.live.remove(&address) else {
+        let Some(mut block) = state.live.remove(&address) else {
             return Err(FreeError::Unknown);
         };
         if let Some(kept) = &mut state.kept {
             kept.push(Kept::of(&block));
         }
         block.make_freed();
-        state.quarantined += block.len;
+        state.quarantined += block.kept_bytes();
         state.order.push_back(address);
         state.freed.insert(address, block);
         let mut late = None;
@@ -335,17 +410,17 @@ impl Pool {
             let Some(oldest) = oldest else {
                 break;
             };
-            state.quarantined -= oldest.len;
+            state.quarantined -= oldest.kept_bytes();
             late = late.or_else(|| Self::late_write(&oldest));
         }
         late.map_or(Ok(()), |what| Err(FreeError::LateWrite(what)))
     }
 
-    fn late_write(block: &Block) -> Option<String> {
-        let (len, tag) = (block.len, tag_text(block.tag));
-        block
-            .written_after_free()
-            .then(|| format!("a freed block of {len} bytes, tag '{tag}', was written"))
+    fn late_write(block: &Block) -> Option<LateWrite> {
+        block.written_after_free().then(|| LateWrite {
+            text: format!("{} was written after it was freed", block.describe()),
+            object: block.object,
+        })
     }
 
     /// Looks at all guard bytes and all freed blocks in quarantine.
@@ -353,28 +428,16 @@ impl Pool {
     pub fn damage(&self) -> Option<String> {
         let state = self.state.lock();
         let live = state.live.values().find_map(Block::damage);
-        live.or_else(|| state.freed.values().find_map(Self::late_write))
+        live.or_else(|| {
+            let late = state.freed.values().find_map(Self::late_write);
+            late.map(|late| late.text)
+        })
     }
 
     /// Length of the allocated block at `address`.
     fn len_of(&self, address: *const u8) -> Option<usize> {
         let state = self.state.lock();
         state.live.get(&(address as usize)).map(|b| b.len)
-    }
-
-    /// The block of special pool whose memory, or the inaccessible page behind it, an address is in:
-    /// its address, and whether it was freed.
-    pub(crate) fn special_at(&self, address: usize) -> Option<(usize, bool)> {
-        // The fault may have come from code that holds the lock.
-        let state = self.state.try_lock()?;
-        let has = |block: &&Block| match block.memory {
-            Memory::Special { map, mapped } => {
-                (map as usize..map as usize + mapped).contains(&address)
-            }
-            Memory::Heap { .. } => false,
-        };
-        let freed = state.freed.values().find(has).map(|b| (b.address, true));
-        freed.or_else(|| state.live.values().find(has).map(|b| (b.address, false)))
     }
 
     /// Addresses of the oldest blocks of a tag that are allocated.
@@ -405,6 +468,13 @@ impl Pool {
     #[must_use]
     pub fn allocations(&self) -> u64 {
         self.state.lock().allocations
+    }
+
+    /// Number of allocations so far that came from elsewhere than special pool: all of them when it is
+    /// off, and those for which the host had no mappings to spare (vm.max_map_count).
+    #[must_use]
+    pub fn not_special(&self) -> u64 {
+        self.state.lock().not_special
     }
 
     /// Whether the block at `address` comes from paged pool.
@@ -485,8 +555,25 @@ pub fn free_or_stop(pool: &Pool, address: *mut u8, tag: Option<u32>) {
                 tag_text(tag)
             ),
         ),
-        Err(FreeError::LateWrite(what)) => violation(rules::POOL_USE_AFTER_FREE, what),
+        Err(FreeError::LateWrite(late)) => late.stop(),
         Err(FreeError::Corrupt(what)) => violation(rules::POOL_CORRUPTION, what),
+    }
+}
+
+impl LateWrite {
+    fn stop(self) -> ! {
+        violation_about(rules::POOL_USE_AFTER_FREE, self.text, &[self.object])
+    }
+}
+
+/// Frees the memory of an object of the system's; stops the machine if it, or one that was freed
+/// before, was misused.
+pub(crate) fn free_object(pool: &Pool, address: *mut u8, object: Object) {
+    match pool.free(address, None) {
+        Ok(()) => {}
+        Err(FreeError::Corrupt(what)) => violation_about(BUFFER_OVERRUN, what, &[object]),
+        Err(FreeError::LateWrite(late)) => late.stop(),
+        Err(error) => panic!("{object:?} at {address:p}: {error:?}"),
     }
 }
 

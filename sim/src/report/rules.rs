@@ -44,6 +44,9 @@ super::rule::rules! {
         POOL_USE_AFTER_FREE = "DRIVER_PAGE_FAULT_IN_FREED_SPECIAL_POOL" (0xD5, 0),
             "debugger/bug-check-0xd5--driver-page-fault-in-freed-special-pool",
             "Freed memory is not touched.";
+        POOL_OVERRUN = "DRIVER_PAGE_FAULT_BEYOND_END_OF_ALLOCATION" (0xD6, 0),
+            "debugger/bug-check-0xd6--driver-page-fault-beyond-end-of-allocation",
+            "A driver touches only the bytes that it allocated.";
         POOL_LEAK = "DRIVER_VERIFIER_DETECTED_VIOLATION" (0xC4, 0x62),
             "debugger/bug-check-0xc4--driver-verifier-detected-violation",
             "A driver frees all pool before it unloads.";

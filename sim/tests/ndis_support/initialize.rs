@@ -262,7 +262,7 @@ pub unsafe extern "efiapi" fn initialize(
         }
         Misdeed::WriteBehindContext => {
             let nbl = ndis!(NdisAllocateNetBufferList(pool, 16, 0)) as *mut NET_BUFFER_LIST;
-            // SAFETY: one byte too far, within the simulator's guard bytes.
+            // SAFETY: none: the write of one byte too far is the point.
             unsafe {
                 let context = (*nbl).Context;
                 context.add(1).cast::<u8>().add(16).write(0);

@@ -98,6 +98,11 @@ impl Rig {
             .manual_clock(manual_clock)
             .watchdog(Duration::from_secs(30))
             .build();
+        Self::on(plan, machine)
+    }
+
+    /// On a machine of one's own.
+    pub fn on(plan: Plan, machine: Arc<Machine>) -> Self {
         let plan = Arc::new(plan);
         let key = Arc::as_ptr(&machine) as usize;
         PLANS.lock().unwrap().insert(key, Arc::clone(&plan));

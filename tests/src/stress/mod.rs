@@ -39,7 +39,7 @@ use crate::{flow::Flows, ledger::Ledger, listener::Listener};
 pub use figures::{Action, Figures};
 
 use figures::Counts;
-use plan::Plan;
+use plan::{Plan, Pool};
 use station::Station;
 
 /// One schedule in progress.
@@ -110,10 +110,12 @@ fn fail_calls(world: &World, probability: f64) {
 #[must_use]
 pub fn run(seed: u64) -> Figures {
     let plan = Plan::of(seed);
-    let machine = Machine::builder()
-        .processors(plan.processors)
-        .perturb(seed)
-        .build();
+    let machine = Machine::builder().processors(plan.processors).perturb(seed);
+    let machine = match plan.pool {
+        Pool::Guarded => machine.special_pool(false).build(),
+        Pool::Special => machine.build(),
+        Pool::VerifyStart => machine.verify_start().build(),
+    };
     let inf = Inf::load(&crate::inf()).expect("the INF is sound");
     let package =
         Package::new(inf, HARDWARE_ID).parameter("NdisVersion", RegValue::Dword(plan.version));

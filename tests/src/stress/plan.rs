@@ -5,6 +5,17 @@ use crate::{flow::Flows, kinds::Kind, switch::VERSIONS};
 /// Flows from one station to another.
 pub const FLOWS: usize = 4;
 
+/// What watches the memory that the driver allocates.
+#[derive(Clone, Copy, Debug)]
+pub enum Pool {
+    /// Guard bytes, and what is freed is looked at later: the fastest.
+    Guarded,
+    /// Special pool.
+    Special,
+    /// Special pool that is fenced in front.
+    VerifyStart,
+}
+
 /// The choices of a schedule.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -38,6 +49,8 @@ pub struct Plan {
     pub apart: bool,
     /// With what probability calls fail that may fail, once everything has begun.
     pub failures: Option<f64>,
+    /// What watches over freed memory and the ends of blocks.
+    pub pool: Pool,
 }
 
 impl Plan {
@@ -69,6 +82,11 @@ impl Plan {
                 1 => Some(0.01),
                 2 => Some(0.002),
                 _ => None,
+            },
+            pool: match random.u8(..8) {
+                0..4 => Pool::Guarded,
+                4..7 => Pool::Special,
+                _ => Pool::VerifyStart,
             },
         }
     }
