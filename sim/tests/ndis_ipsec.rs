@@ -49,7 +49,10 @@ fn handles(buffer: &[u8]) -> Vec<u64> {
 
 fn update_sa(handle: u64) -> OidRequest {
     let mut bytes = vec![0; size_of::<IPSEC_OFFLOAD_V2_UPDATE_SA>()];
+    bytes[..4].copy_from_slice(&[NDIS_OBJECT_TYPE_DEFAULT, 1, 28, 0]);
     bytes[8..16].copy_from_slice(&handle.to_le_bytes());
+    bytes[16..20].copy_from_slice(&(IPsecOffloadV2Esp as u32).to_le_bytes());
+    bytes[24..28].copy_from_slice(&1u32.to_le_bytes());
     OidRequest::set(OID_TCP_TASK_IPSEC_OFFLOAD_V2_UPDATE_SA, bytes)
 }
 
@@ -160,8 +163,19 @@ fn a_driver_that_keeps_the_rules_is_left_alone() {
 
 #[test]
 fn requests_for_sas() {
-    trips_sas(Misdeed::AddNoHandle, rules::IPSEC_ADD_HANDLES);
-    trips_sas(Misdeed::ReuseHandle, rules::IPSEC_HANDLE_REUSED);
+    let check = trips_sas(Misdeed::AddNoHandle, rules::IPSEC_ADD_HANDLES);
+    assert!(
+        check.message().contains("no OffloadHandle of it"),
+        "{check}"
+    );
+    let check = trips_sas(Misdeed::AddUnwritten, rules::IPSEC_ADD_HANDLES);
+    assert!(check.message().contains("was not written"), "{check}");
+    let check = trips_sas(Misdeed::AddFailedHandle, rules::IPSEC_ADD_HANDLES);
+    assert!(check.message().contains("it failed"), "{check}");
+    let check = trips_sas(Misdeed::ReuseHandle, rules::IPSEC_HANDLE_REUSED);
+    assert!(check.message().contains("was not deleted"), "{check}");
+    let check = trips_sas(Misdeed::UpdateForgets, rules::IPSEC_HANDLE_REUSED);
+    assert!(check.message().contains("it is refused"), "{check}");
     let check = trips_sas(Misdeed::OverCapacity, rules::IPSEC_CAPACITY);
     assert!(
         check
@@ -215,6 +229,13 @@ fn sends_that_name_sas() {
     );
 }
 
+/// A frame of a length that is right is no reason to call it wrong.
+#[test]
+fn sends_that_name_no_sa_fail_with_the_status_for_that() {
+    let check = trips_sas(Misdeed::SendUnknownLength, rules::IPSEC_UNKNOWN_HANDLE);
+    assert!(check.message().contains("0xc0010014"), "{check}");
+}
+
 #[test]
 fn words_of_received_packets() {
     trips(Misdeed::CryptoEarly, rules::IPSEC_BEFORE_ENCAPSULATION);
@@ -227,6 +248,60 @@ fn words_of_received_packets() {
 fn the_configuration_is_reported() {
     trips_sas(Misdeed::KeepConfiguration, rules::OFFLOAD_INDICATION);
     trips(Misdeed::ExcessConfiguration, rules::OFFLOAD_INDICATION);
+    trips(Misdeed::ExcessChecksum, rules::OFFLOAD_INDICATION);
+    trips(Misdeed::ExcessDefault, rules::OFFLOAD_INDICATION);
+}
+
+/// An adapter that runs, and a binding.
+fn running(misdeed: Misdeed) -> (Rig, Adapter, Open) {
+    let rig = Rig::new(Plan::new((6, 30)).with(misdeed));
+    let driver = rig.load().unwrap();
+    let adapter = driver.add_adapter(Rig::config()).unwrap();
+    let open = adapter.open(Collector::new()).unwrap();
+    (rig, adapter, open)
+}
+
+/// Nothing is asked any more, and still the last change has to be reported.
+#[test]
+fn the_last_change_is_reported_before_the_end() {
+    let last = |after: fn(&Adapter) -> Result<(), Error>| {
+        let (_rig, adapter, open) = running(Misdeed::KeepConfiguration);
+        set(&open, OID_TCP_OFFLOAD_PARAMETERS).unwrap();
+        after(&adapter).unwrap_err()
+    };
+    for after in [Adapter::pause, Adapter::halt] {
+        let error = last(after);
+        let check = error.bug_check().unwrap_or_else(|| panic!("{error}"));
+        assert_eq!(check.rule(), rules::OFFLOAD_INDICATION, "{check}");
+        assert!(check.message().contains("was not followed"), "{check}");
+    }
+    // One that was asked for while the adapter was paused.
+    let (_rig, adapter, open) = running(Misdeed::KeepConfiguration);
+    adapter.pause().unwrap();
+    set(&open, OID_TCP_OFFLOAD_PARAMETERS).unwrap();
+    let error = adapter.halt().unwrap_err();
+    let check = error.bug_check().unwrap_or_else(|| panic!("{error}"));
+    assert_eq!(check.rule(), rules::OFFLOAD_INDICATION, "{check}");
+}
+
+#[test]
+fn what_is_switched_off_is_reported_as_off() {
+    let at = std::mem::offset_of!(NDIS_OFFLOAD_PARAMETERS, IPv4Checksum);
+    let mut parameters = vec![0; size_of::<NDIS_OFFLOAD_PARAMETERS>()];
+    parameters[at] = NDIS_OFFLOAD_PARAMETERS_TX_RX_DISABLED;
+    let ask = |misdeed| {
+        let (rig, _adapter, open) = running(misdeed);
+        let oid = OidRequest::set(OID_TCP_OFFLOAD_PARAMETERS, parameters.clone());
+        (open.oid(oid), rig)
+    };
+    assert_eq!(ask(Misdeed::None).0.unwrap().status, NDIS_STATUS_SUCCESS);
+    let error = ask(Misdeed::LeaveOn).0.unwrap_err();
+    let check = error.bug_check().unwrap_or_else(|| panic!("{error}"));
+    assert_eq!(check.rule(), rules::OFFLOAD_INDICATION, "{check}");
+    assert!(
+        check.message().contains("IPv4Checksum is switched off"),
+        "{check}"
+    );
 }
 
 #[test]

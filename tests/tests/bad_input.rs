@@ -644,6 +644,28 @@ fn forged_and_stale_handles_of_updates_and_deletes() {
     });
 }
 
+/// "Halt leaves no SA": a handle of before names nothing afterwards.
+#[test]
+fn handles_do_not_outlive_a_halt() {
+    in_every_version(|adapter| {
+        let mut esn = good_sa();
+        esn.esp.as_mut().unwrap().esn = true;
+        let handle = adapter.add_one(&esn, Way::Outbound);
+        adapter.port.adapter.halt().unwrap();
+        adapter.port.adapter.enable().unwrap();
+        let update = |high| {
+            let bytes = offload::update_sa(handle, IPsecOffloadV2Esp, 0x1000_0001, high);
+            name(&adapter.update(bytes))
+        };
+        assert_eq!(update(1), INVALID_PARAMETER);
+        assert_eq!(name(&adapter.delete(&[handle])), SUCCESS);
+        // The adapter is as good as new.
+        let handle = adapter.add_one(&esn, Way::Outbound);
+        assert_eq!(name(&adapter.delete(&[handle])), SUCCESS);
+        assert_eq!(update(1), INVALID_PARAMETER);
+    });
+}
+
 #[test]
 fn absurd_lists_of_sas_to_delete() {
     in_every_version(|adapter| {

@@ -305,6 +305,7 @@ unsafe fn set_offload(
         header::OFFLOAD.check(p, version);
         super::offload::read(p, version)
     });
+    super::status::check_excess(&hardware, &default);
     adapter.offloads.lock().set(default, hardware);
 }
 

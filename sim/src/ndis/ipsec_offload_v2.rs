@@ -3,7 +3,6 @@
 
 use std::{
     collections::HashMap,
-    mem::offset_of,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -11,18 +10,16 @@ use std::{
 };
 
 use ndis_sys::{
-    IPSEC_OFFLOAD_V2_UPDATE_SA, NDIS_IPSEC_OFFLOAD_V2,
-    NDIS_SIZEOF_IPSEC_OFFLOAD_V2_UPDATE_SA_REVISION_1, NDIS_STATUS, NDIS_STATUS_INVALID_PARAMETER,
-    NDIS_STATUS_NOT_ACCEPTED, NDIS_STATUS_REQUEST_ABORTED, NDIS_STATUS_RESOURCES,
-    NDIS_STATUS_SUCCESS, OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA,
-    OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX, OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA,
-    OID_TCP_TASK_IPSEC_OFFLOAD_V2_UPDATE_SA,
+    NDIS_IPSEC_OFFLOAD_V2, NDIS_STATUS, NDIS_STATUS_INVALID_PARAMETER, NDIS_STATUS_NOT_ACCEPTED,
+    NDIS_STATUS_REQUEST_ABORTED, NDIS_STATUS_RESOURCES, NDIS_STATUS_SUCCESS,
+    OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA, OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX,
+    OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA, OID_TCP_TASK_IPSEC_OFFLOAD_V2_UPDATE_SA,
 };
 use parking_lot::{Mutex, RwLock};
 
 use super::{
     adapter::AdapterBlock,
-    ipsec_request::{ADD_SA, ADD_SA_EX, Asked, Bytes, asked, lacking},
+    ipsec_request::{ADD_SA, ADD_SA_EX, Asked, Bytes, MOST_ASSOCIATIONS, Update, asked, lacking},
     oid::OidKind,
     oid_block::OidBlock,
     rules,
@@ -44,13 +41,14 @@ pub(super) struct Associations {
 struct Association {
     serial: u64,
     extended_sequence_numbers: bool,
+    /// Operation and SPI of what it consists of.
+    headers: [Option<(i32, u32)>; MOST_ASSOCIATIONS],
+    /// The highest high-order half of a sequence number that the transport has told.
+    high: u32,
     /// A DELETE_SA is under way: the handle may go at any moment, or may have gone.
     leaving: bool,
 }
 
-/// Where IPSEC_OFFLOAD_V2_UPDATE_SA has its handle, and its size.
-const UPDATE_HANDLE: usize = offset_of!(IPSEC_OFFLOAD_V2_UPDATE_SA, OffloadHandle);
-const UPDATE_LEN: usize = NDIS_SIZEOF_IPSEC_OFFLOAD_V2_UPDATE_SA_REVISION_1;
 /// How an UPDATE_SA may end that names no SA with extended sequence numbers: as its page says, or as any
 /// request may end that is not looked into.
 const UPDATE_REFUSALS: [NDIS_STATUS; 4] = [
@@ -68,6 +66,8 @@ pub(super) struct Before {
     leaving: Mutex<Vec<(u64, u64)>>,
     /// The SA that an UPDATE_SA names.
     known: Option<Association>,
+    /// What the transport put into the OffloadHandle of each SA that it asks to add.
+    handles: Vec<u64>,
 }
 
 /// What the miniport says that it does now; `None` while it offers nothing of IPsec.
@@ -99,26 +99,48 @@ pub(super) fn before(adapter: &AdapterBlock, block: &OidBlock) -> Before {
         capabilities: capabilities(adapter),
         ..Before::default()
     };
-    if is_set(block)
-        && block.oid == OID_TCP_TASK_IPSEC_OFFLOAD_V2_UPDATE_SA
-        && let Some(handle) = Bytes::of(block).and_then(|bytes| bytes.u64(UPDATE_HANDLE))
-    {
-        before.known = adapter.associations.get(handle);
-    }
-    if is_set(block)
-        && block.oid == OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA
-        && let Some(bytes) = Bytes::of(block)
-    {
-        let mut live = adapter.associations.live.write();
-        let handles = bytes.list().unwrap_or_default();
-        for handle in handles.into_iter().filter_map(|at| bytes.u64(at + 16)) {
-            if let Some(association) = live.get_mut(&handle) {
-                association.leaving = true;
-                before.leaving.lock().push((handle, association.serial));
+    let Some(bytes) = Bytes::of(block).filter(|_| is_set(block)) else {
+        return before;
+    };
+    match block.oid {
+        OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA | OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX => {
+            before.handles = wanted(block, &bytes).iter().map(|sa| sa.handle).collect();
+        }
+        OID_TCP_TASK_IPSEC_OFFLOAD_V2_UPDATE_SA => {
+            if let Some(update) = Update::read(&bytes) {
+                before.known = adapter.associations.get(update.handle);
+                adapter.associations.raise(&update);
             }
         }
+        OID_TCP_TASK_IPSEC_OFFLOAD_V2_DELETE_SA => {
+            let mut live = adapter.associations.live.write();
+            let (members, _) = bytes.walk();
+            for handle in members.into_iter().filter_map(|at| bytes.u64(at + 16)) {
+                if let Some(association) = live.get_mut(&handle) {
+                    association.leaving = true;
+                    before.leaving.lock().push((handle, association.serial));
+                }
+            }
+        }
+        _ => {}
     }
     before
+}
+
+/// The SAs of an ADD_SA or ADD_SA_EX; none when the buffer has no meaning.
+fn wanted(block: &OidBlock, bytes: &Bytes) -> Vec<Asked> {
+    let ex = block.oid == OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX;
+    let (layout, members) = if ex {
+        (ADD_SA_EX, Some(vec![0]))
+    } else {
+        (ADD_SA, bytes.list())
+    };
+    let all: Option<Vec<Asked>> = members
+        .into_iter()
+        .flatten()
+        .map(|at| asked(bytes, at, &layout))
+        .collect();
+    all.unwrap_or_default()
 }
 
 /// Checks a request that the miniport has completed.
@@ -136,30 +158,10 @@ pub(super) fn after(
     };
     let success = status == NDIS_STATUS_SUCCESS;
     match block.oid {
-        OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA | OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX
-            if success =>
-        {
-            let ex = block.oid == OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX;
-            let (layout, members) = if ex {
-                (ADD_SA_EX, Some(vec![0]))
-            } else {
-                (ADD_SA, bytes.list())
-            };
-            let all: Option<Vec<Asked>> = members
-                .into_iter()
-                .flatten()
-                .map(|at| asked(&bytes, at, &layout))
-                .collect();
-            let added: Vec<Asked> = all
-                .into_iter()
-                .flatten()
-                .filter(|sa| sa.handle != 0)
-                .collect();
-            if added.is_empty() {
-                let text = "it succeeded, and no OffloadHandle of it is other than NULL";
-                broken(block, rules::IPSEC_ADD_HANDLES, text, None);
-            }
-            for sa in &added {
+        OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA | OID_TCP_TASK_IPSEC_OFFLOAD_V2_ADD_SA_EX => {
+            let all = wanted(block, &bytes);
+            check_handles(block, &all, success);
+            for sa in all.iter().filter(|sa| success && sa.handle != 0) {
                 add(machine, adapter, block, sa);
             }
         }
@@ -176,7 +178,11 @@ pub(super) fn after(
                 if same && success {
                     live.remove(&handle);
                     machine.note(Kind::SecurityAssociation, handle, "deleted", 0);
-                } else if same && let Some(association) = live.get_mut(&handle) {
+                } else if same
+                    && status != NDIS_STATUS_REQUEST_ABORTED
+                    && let Some(association) = live.get_mut(&handle)
+                {
+                    // One that was aborted may have got that far.
                     association.leaving = false;
                 }
             }
@@ -185,14 +191,38 @@ pub(super) fn after(
     }
 }
 
+/// Checks the handles that an ADD_SA leaves.
+fn check_handles(block: &OidBlock, all: &[Asked], success: bool) {
+    let wrong = |text: &str| broken(block, rules::IPSEC_ADD_HANDLES, text, None);
+    let put = block.before.get().map_or(&[][..], |b| &b.handles);
+    let left = |sa: &Asked, put: u64| sa.handle != 0 && sa.handle == put;
+    let mut pairs = all.iter().zip(put);
+    if success && pairs.clone().any(|(sa, put)| left(sa, *put)) {
+        wrong("it succeeded, and there is an OffloadHandle that was not written");
+    }
+    if success && !all.iter().any(|sa| sa.handle != 0) {
+        wrong("it succeeded, and no OffloadHandle of it is other than NULL");
+    }
+    if !success && pairs.any(|(sa, put)| sa.handle != 0 && !left(sa, *put)) {
+        wrong("it failed, and there is an OffloadHandle other than NULL");
+    }
+}
+
 /// Checks an UPDATE_SA. What was so before or after will do: the SA may come or go meanwhile.
 fn updated(adapter: &AdapterBlock, block: &OidBlock, bytes: &Bytes, status: NDIS_STATUS) {
-    let whole = block.buffer.as_ref().is_some_and(|b| b.len() >= UPDATE_LEN);
-    let Some(handle) = bytes.u64(UPDATE_HANDLE).filter(|_| is_offered(adapter)) else {
+    let Some(update) = Update::read(bytes).filter(|_| is_offered(adapter)) else {
         return;
     };
     let then = block.before.get().and_then(|b| b.known);
-    let now = adapter.associations.get(handle);
+    let now = adapter.associations.get(update.handle);
+    let object = Some(handle_of(update.handle));
+    if let (Some(then), Some(now)) = (then, now)
+        && status == NDIS_STATUS_INVALID_PARAMETER
+        && update.is_due(&then, &now)
+    {
+        let text = "it is refused; the SA is there, it has extended sequence numbers, and nobody deletes it";
+        broken(block, rules::IPSEC_HANDLE_REUSED, text, object);
+    }
     let meant: Vec<Association> = [then, now].into_iter().flatten().collect();
     let why = if meant.is_empty() {
         "there is no SA of that handle"
@@ -202,10 +232,21 @@ fn updated(adapter: &AdapterBlock, block: &OidBlock, bytes: &Bytes, status: NDIS
         return;
     };
     // A buffer that is too short has a status of its own.
-    if status == NDIS_STATUS_SUCCESS || (whole && !UPDATE_REFUSALS.contains(&status)) {
+    let handle = update.handle;
+    if status == NDIS_STATUS_SUCCESS || (update.whole && !UPDATE_REFUSALS.contains(&status)) {
         let text = format!("it ended with {status:#010x} for 0x{handle:x}; {why}");
-        let object = Some(handle_of(handle));
         broken(block, rules::IPSEC_UPDATE_UNKNOWN, &text, object);
+    }
+}
+
+impl Update {
+    /// Whether a miniport that has the SA takes this: the request is well formed and about that very SA,
+    /// and what it tells is new.
+    fn is_due(&self, then: &Association, now: &Association) -> bool {
+        let same = then.serial == now.serial && !then.leaving && !now.leaving;
+        let header = Some((self.operation, self.spi));
+        let own = now.headers.contains(&header) && now.extended_sequence_numbers;
+        same && own && self.is_well_formed && self.high > then.high && self.high >= now.high
     }
 }
 
@@ -247,6 +288,8 @@ fn add(machine: &Machine, adapter: &AdapterBlock, block: &OidBlock, sa: &Asked) 
     let association = Association {
         serial: adapter.associations.serial.fetch_add(1, Ordering::Relaxed),
         extended_sequence_numbers: sa.extended_sequence_numbers,
+        headers: sa.headers(),
+        high: sa.high,
         leaving: false,
     };
     live.insert(handle, association);
@@ -265,6 +308,13 @@ fn add(machine: &Machine, adapter: &AdapterBlock, block: &OidBlock, sa: &Asked) 
 }
 
 impl Associations {
+    /// Keeps in mind what the transport tells with an UPDATE_SA, before the miniport knows it.
+    fn raise(&self, update: &Update) {
+        if let Some(sa) = self.live.write().get_mut(&update.handle) {
+            sa.high = sa.high.max(update.high);
+        }
+    }
+
     fn get(&self, handle: u64) -> Option<Association> {
         self.live.read().get(&handle).copied()
     }
@@ -283,58 +333,4 @@ impl Associations {
 /// Whether sends are to be protected: IPsec offload is configured and activated.
 pub(super) fn is_active(adapter: &AdapterBlock) -> bool {
     adapter.filter.lock().encapsulation.is_some() && capabilities(adapter).is_some()
-}
-
-/// What is indicated as the current configuration must be part of what the hardware can do.
-pub(super) fn excess(
-    hardware: &NDIS_IPSEC_OFFLOAD_V2,
-    current: &NDIS_IPSEC_OFFLOAD_V2,
-) -> Option<&'static str> {
-    let masks = [
-        (
-            "Encapsulation",
-            current.Encapsulation,
-            hardware.Encapsulation,
-        ),
-        ("UdpEsp", current.UdpEsp, hardware.UdpEsp),
-        (
-            "AuthenticationAlgorithms",
-            current.AuthenticationAlgorithms,
-            hardware.AuthenticationAlgorithms,
-        ),
-        (
-            "EncryptionAlgorithms",
-            current.EncryptionAlgorithms,
-            hardware.EncryptionAlgorithms,
-        ),
-    ];
-    let flags = [
-        (
-            "IPv6Supported",
-            current.IPv6Supported,
-            hardware.IPv6Supported,
-        ),
-        ("Ah", current.Ah, hardware.Ah),
-        ("Esp", current.Esp, hardware.Esp),
-        (
-            "AhEspCombined",
-            current.AhEspCombined,
-            hardware.AhEspCombined,
-        ),
-        ("Transport", current.Transport, hardware.Transport),
-        ("Tunnel", current.Tunnel, hardware.Tunnel),
-        ("LsoSupported", current.LsoSupported, hardware.LsoSupported),
-        (
-            "ExtendedSequenceNumbers",
-            current.ExtendedSequenceNumbers,
-            hardware.ExtendedSequenceNumbers,
-        ),
-    ];
-    let mask = masks.into_iter().find(|(_, now, can)| now & !can != 0);
-    let flag = flags
-        .into_iter()
-        .find(|(_, now, can)| *now != 0 && *can == 0);
-    mask.map(|(name, ..)| name)
-        .or(flag.map(|(name, ..)| name))
-        .or((current.SaOffloadCapacity > hardware.SaOffloadCapacity).then_some("SaOffloadCapacity"))
 }

@@ -17,7 +17,9 @@ use ndis_sys::{
 use super::{
     adapter::{AdapterBlock, AdapterState, Attributes},
     driver::handler,
-    header, oid_path, rules, send,
+    header,
+    oid_checks::check_reported,
+    oid_path, rules, send,
     state::{Owner, here, stop_for_leaks},
     watch,
 };
@@ -150,6 +152,7 @@ pub(super) fn initialize(machine: &Machine, adapter: &Arc<AdapterBlock>) -> NDIS
 fn end(machine: &Machine, adapter: &Arc<AdapterBlock>, after: &str) {
     adapter.halted.store(true, Ordering::Release);
     adapter.set_state(AdapterState::Halted);
+    check_reported(adapter);
     machine.ndis().adapters.remove(adapter.handle);
     let leaks = machine.ndis().leaks(Owner::Adapter(adapter.handle));
     stop_for_leaks(&leaks, &format!("after {after} of {adapter}"));
@@ -282,6 +285,7 @@ pub(super) fn pause(machine: &Machine, adapter: &Arc<AdapterBlock>, reason: u32)
     });
     check_guard(&pause, "MiniportPause");
     adapter.set_state(AdapterState::Paused);
+    check_reported(adapter);
 }
 
 /// Nothing may be outstanding when a pause is complete.

@@ -29,6 +29,7 @@ mod nbl_context;
 mod nbl_pool;
 mod net_buffer;
 mod offload;
+mod offload_config;
 mod offload_keywords;
 mod oid;
 mod oid_answers;

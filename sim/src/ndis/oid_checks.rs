@@ -12,6 +12,8 @@ use ndis_sys::{
 use super::{
     adapter::AdapterBlock,
     ipsec_offload_v2,
+    offload::Offload,
+    offload_config::left_on,
     oid::{OidKind, OidResult},
     oid_block::{OidBlock, Path},
     rules,
@@ -75,12 +77,33 @@ pub(super) fn prepare(adapter: &AdapterBlock, block: &OidBlock) {
         adapter.encapsulating.store(true, Ordering::Release);
     }
     // One more request, and the last change of offloads is still not reported.
-    if block.path == Path::Regular
-        && let Some(changed) = adapter.unreported.lock().take()
-    {
+    if block.path == Path::Regular {
+        check_reported(adapter);
+    }
+}
+
+/// The last change of the offloads must have been reported by now.
+pub(super) fn check_reported(adapter: &AdapterBlock) {
+    let unreported = adapter.unreported.lock().take();
+    if let Some(changed) = unreported {
         violation(
             rules::OFFLOAD_INDICATION,
             format!("{changed} was not followed by NDIS_STATUS_TASK_OFFLOAD_CURRENT_CONFIG"),
+        );
+    }
+}
+
+/// What OID_TCP_OFFLOAD_PARAMETERS switched off is not in the configuration that was indicated for it.
+fn check_switched_off(adapter: &AdapterBlock, block: &OidBlock) {
+    let current = adapter.offloads.lock().current().map(Offload::get);
+    let Some((current, parameters)) = current.zip(block.buffer.as_ref()) else {
+        return;
+    };
+    if let Some(member) = left_on(&parameters.to_vec(), &current) {
+        violation_about(
+            rules::OFFLOAD_INDICATION,
+            format!("{block}: {member} is switched off, and indicated as on"),
+            &object(block),
         );
     }
 }
@@ -107,12 +130,13 @@ pub(super) fn check_adapter(
     }
     let changes = [OID_OFFLOAD_ENCAPSULATION, OID_TCP_OFFLOAD_PARAMETERS].contains(&block.oid);
     let indications = adapter.offloads.lock().indications();
-    if changes
-        && status == NDIS_STATUS_SUCCESS
-        && indications == block.indications.load(Ordering::Acquire)
-        && adapter.attributes.lock().offload
-    {
+    if !changes || status != NDIS_STATUS_SUCCESS || !adapter.attributes.lock().offload {
+        return;
+    }
+    if indications == block.indications.load(Ordering::Acquire) {
         *adapter.unreported.lock() = Some(block.to_string());
+    } else if block.oid == OID_TCP_OFFLOAD_PARAMETERS {
+        check_switched_off(adapter, block);
     }
 }
 

@@ -323,6 +323,13 @@ impl PreparedNbl {
         }
     }
 
+    /// Whether every NET_BUFFER is an Ethernet frame such as an adapter with this MTU takes.
+    pub(super) fn is_of_usual_length(&self, mtu: u32) -> bool {
+        let lengths = 14..=mtu as usize + 14;
+        self.info[TcpLargeSendNetBufferListInfo as usize] == 0
+            && self.planned.iter().all(|p| lengths.contains(&p.data.len()))
+    }
+
     /// What is wrong about the word that a completed large send leaves, if anything is.
     pub(super) fn large_send_damage(&self) -> Option<String> {
         const TYPE: u32 = 1 << 30;

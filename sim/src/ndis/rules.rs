@@ -60,7 +60,7 @@ crate::report::rules! {
     }
     IpsecOffloadV2 {
         IPSEC_ADD_HANDLES = "IPsecOV2 I3", "network/oid-tcp-task-ipsec-offload-v2-add-sa",
-            "ADD_SA succeeds if and only if an SA was added; what was not added has OffloadHandle NULL.";
+            "ADD_SA succeeds if and only if an SA was added; what was not added has OffloadHandle NULL, or after a failure what the transport put there.";
         IPSEC_UPDATE_UNKNOWN = "IPsecOV2 I4", "network/oid-tcp-task-ipsec-offload-v2-update-sa",
             "UPDATE_SA fails with NDIS_STATUS_INVALID_PARAMETER when there is no such SA or it has no extended sequence numbers.";
         IPSEC_UNKNOWN_HANDLE = "IPsecOV2 I6", "ddi/ndis/ns-ndis-_ndis_ipsec_offload_v2_net_buffer_list_info",
@@ -70,7 +70,7 @@ crate::report::rules! {
         IPSEC_BEFORE_ENCAPSULATION = "IPsecOV2 I8", "network/oid-offload-encapsulation",
             "Nothing of IPsec is done to received packets before OID_OFFLOAD_ENCAPSULATION is set.";
         OFFLOAD_INDICATION = "IPsecOV2 I9", "network/oid-tcp-offload-parameters",
-            "After each change the miniport indicates its task offload configuration, which is within its capabilities.";
+            "After each change the miniport indicates its task offload configuration, which is within its capabilities and without what was switched off.";
         IPSEC_STAMP = "IPsecOV2 I10", "ddi/ndis/ns-ndis-_ndis_ipsec_offload_v2_net_buffer_list_info",
             "The out-of-band words of every indicated packet are written, with documented values.";
         IPSEC_NEXT_CRYPTO_DONE = "IPsecOV2 I12", "ddi/ndis/ns-ndis-_ndis_ipsec_offload_v2_net_buffer_list_info",
@@ -110,7 +110,7 @@ crate::report::rules! {
             "NdisMResetComplete follows a MiniportResetEx that returned NDIS_STATUS_PENDING; from NDIS 6.30 on no OID or send request is pending then.";
         SEND_COMPLETE = "NdisMSendNetBufferListsComplete" also ["IPsecOV2 I17"], "ddi/ndis/nf-ndis-ndismsendnetbufferlistscomplete",
             "Every NET_BUFFER_LIST that was sent is completed once, with a documented status.";
-        SEND_GEOMETRY = "SendNetBufferListUnmodified" also ["IPsecOV2 I5", "IPsecOV2 I17"], "ddi/ndis/nf-ndis-ndismsendnetbufferlistscomplete",
+        SEND_GEOMETRY = "SendNetBufferListUnmodified" also ["IPsecOV2 I17"], "ddi/ndis/nf-ndis-ndismsendnetbufferlistscomplete",
             "A miniport does not change the NET_BUFFERs, the MDLs or the data of a send request.";
         INDICATE_RECEIVE = "NdisMIndicateReceiveNetBufferLists",
             "ddi/ndis/nf-ndis-ndismindicatereceivenetbufferlists",

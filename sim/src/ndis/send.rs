@@ -248,11 +248,16 @@ extern "efiapi" fn complete(handle: NDIS_HANDLE, first: *mut NET_BUFFER_LIST, fl
             let unknown = record
                 .unknown
                 .filter(|h| adapter.associations.is_unknown(*h));
-            if let Some(handle) = unknown.filter(|_| status == NDIS_STATUS_SUCCESS) {
+            // What is refused before the handle is looked at has another status; a length that is right is
+            // no such reason.
+            let odd = status == NDIS_STATUS_SUCCESS
+                || (status == NDIS_STATUS_INVALID_LENGTH
+                    && request.is_of_usual_length(adapter.mtu()));
+            if let Some(handle) = unknown.filter(|_| odd) {
                 violation(
                     rules::IPSEC_UNKNOWN_HANDLE,
                     format!(
-                        "{nbl:p} succeeded with the handle {handle:#x}, of which there is no SA"
+                        "{nbl:p} is completed with {status:#010x}; it names {handle:#x}, of which there is no SA"
                     ),
                 );
             }

@@ -10,8 +10,8 @@ use ndis_sys::{
 use super::{
     adapter::{AdapterBlock, AdapterState},
     header,
-    ipsec_offload_v2::excess,
     offload::Offload,
+    offload_config::excess,
     rules,
     state::{here, required},
 };
@@ -110,18 +110,12 @@ extern "efiapi" fn indicate(handle: NDIS_HANDLE, indication: *const NDIS_STATUS_
     });
 }
 
-/// The current configuration is part of what the hardware can do.
-fn check_excess(adapter: &AdapterBlock, current: &Offload) {
-    let hardware = adapter.offloads.lock().hardware().map(Offload::ipsec_v2);
-    let Some(hardware) = hardware else {
-        return;
-    };
-    if let Some(member) = excess(&hardware, &current.ipsec_v2()) {
+/// A configuration is part of what the hardware can do.
+pub(super) fn check_excess(hardware: &Offload, config: &Offload) {
+    if let Some(member) = excess(&hardware.get(), &config.get()) {
         violation(
             rules::OFFLOAD_INDICATION,
-            format!(
-                "{member} of NDIS_IPSEC_OFFLOAD_V2 is more than the hardware capabilities have"
-            ),
+            format!("{member} of NDIS_OFFLOAD is more than the hardware capabilities have"),
         );
     }
 }
@@ -150,7 +144,10 @@ fn take_note(adapter: &AdapterBlock, status: &StatusIndication) {
             check(&header::OFFLOAD);
             // SAFETY: checked just now.
             let offload = unsafe { super::offload::read(status.buffer.as_ptr().cast(), version) };
-            check_excess(adapter, &offload);
+            let hardware = adapter.offloads.lock().hardware().cloned();
+            if let Some(hardware) = hardware {
+                check_excess(&hardware, &offload);
+            }
             *adapter.unreported.lock() = None;
             adapter.offloads.lock().set_current(offload);
         }

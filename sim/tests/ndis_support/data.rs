@@ -40,6 +40,9 @@ pub unsafe extern "efiapi" fn send(
                 .any(|(sa, _)| *sa == named);
             if named != 0 && !known && !adapter.does(Misdeed::SendUnknown) {
                 (*nbl).Status = NDIS_STATUS_FAILURE;
+                if adapter.does(Misdeed::SendUnknownLength) {
+                    (*nbl).Status = NDIS_STATUS_INVALID_LENGTH;
+                }
             }
             if adapter.does(Misdeed::OddStatus) {
                 (*nbl).Status = NDIS_STATUS_INVALID_DATA;

@@ -104,6 +104,13 @@ pub enum Misdeed {
     AddNoHandle,
     UpdateUnknown,
     UpdateUnknownOdd,
+    UpdateForgets,
+    AddFailedHandle,
+    AddUnwritten,
+    SendUnknownLength,
+    ExcessChecksum,
+    ExcessDefault,
+    LeaveOn,
     SendUnknown,
     ReuseHandle,
     CryptoEarly,
@@ -209,6 +216,8 @@ pub struct Loop {
     /// Handles of the SAs, and whether each has extended sequence numbers.
     pub sas: Mutex<Vec<(u64, bool)>>,
     pub next_sa: AtomicU64,
+    /// OID_TCP_OFFLOAD_PARAMETERS has switched the checksum of IPv4 headers off.
+    pub checksum_off: AtomicBool,
 }
 
 impl Loop {

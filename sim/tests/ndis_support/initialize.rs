@@ -73,6 +73,10 @@ pub fn offload(version: (u8, u8)) -> NDIS_OFFLOAD {
     let mut o: NDIS_OFFLOAD = zeroed();
     o.Header = header::OFFLOAD.header(version);
     o.Checksum.IPv4Transmit.Encapsulation = NDIS_ENCAPSULATION_IEEE_802_3;
+    o.Checksum.IPv4Transmit.Fields = NDIS_TCP_IP_CHECKSUM_OFFLOAD_IPV4_FIELDS::default().with(
+        NDIS_TCP_IP_CHECKSUM_OFFLOAD_IPV4_FIELDS::IpChecksum,
+        NDIS_OFFLOAD_SUPPORTED,
+    );
     o.IPsecV2.Encapsulation = NDIS_ENCAPSULATION_IEEE_802_3;
     (o.IPsecV2.Esp, o.IPsecV2.Transport, o.IPsecV2.Tunnel) = (1, 1, 1);
     o.IPsecV2.ExtendedSequenceNumbers = 1;
@@ -80,6 +84,14 @@ pub fn offload(version: (u8, u8)) -> NDIS_OFFLOAD {
     o.IPsecV2.EncryptionAlgorithms = IPSEC_OFFLOAD_V2_ENCRYPTION_AES_GCM_128;
     o.IPsecV2.SaOffloadCapacity = SA_CAPACITY;
     o
+}
+
+/// What it does not say.
+pub fn offload_ipv6_checksum() -> NDIS_TCP_IP_CHECKSUM_OFFLOAD_IPV6 {
+    NDIS_TCP_IP_CHECKSUM_OFFLOAD_IPV6 {
+        Encapsulation: NDIS_ENCAPSULATION_IEEE_802_3,
+        Fields: NDIS_TCP_IP_CHECKSUM_OFFLOAD_IPV6_FIELDS::default(),
+    }
 }
 
 /// Reads the keywords: the largest frame and the station address.
@@ -220,6 +232,7 @@ pub unsafe extern "efiapi" fn initialize(
         queued: AtomicBool::new(false),
         removed: AtomicBool::new(false),
         sas: Mutex::default(),
+        checksum_off: AtomicBool::new(false),
         next_sa: AtomicU64::new(0x100),
     }));
     let registered = registration(version, adapter);
@@ -233,7 +246,11 @@ pub unsafe extern "efiapi" fn initialize(
         let mut a: NDIS_MINIPORT_ADAPTER_OFFLOAD_ATTRIBUTES = zeroed();
         a.Header = header::OFFLOAD_ATTRIBUTES.header(version);
         a.DefaultOffloadConfiguration = &raw mut o;
-        a.HardwareOffloadCapabilities = &raw mut o;
+        let mut hardware = o;
+        if plan.does(Misdeed::ExcessDefault) {
+            hardware.Checksum = zeroed();
+        }
+        a.HardwareOffloadCapabilities = &raw mut hardware;
         assert_eq!(set(handle, &raw const a), 0);
     }
     match plan.misdeed {

@@ -8,7 +8,7 @@ use ndis_sys::*;
 use super::{
     driver::{Loop, Misdeed},
     handlers::zeroed,
-    initialize::{configure, offload, registration, set},
+    initialize::{configure, offload, offload_ipv6_checksum, registration, set},
     plan,
 };
 use crate::ndis;
@@ -144,6 +144,12 @@ pub fn indicate_offload(adapter: &Loop) {
     let mut offload = offload(adapter.plan.version);
     if adapter.does(Misdeed::ExcessConfiguration) {
         offload.IPsecV2.AuthenticationAlgorithms |= IPSEC_OFFLOAD_V2_AUTHENTICATION_SHA_1;
+    }
+    if adapter.does(Misdeed::ExcessChecksum) {
+        offload.Checksum.IPv6Receive = offload_ipv6_checksum();
+    }
+    if adapter.checksum_off.load(SeqCst) && !adapter.does(Misdeed::LeaveOn) {
+        offload.Checksum.IPv4Transmit = zeroed();
     }
     // SAFETY: plain data.
     let bytes = unsafe {

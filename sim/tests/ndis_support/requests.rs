@@ -32,6 +32,16 @@ pub unsafe extern "efiapi" fn oid(
             NDIS_STATUS_NOT_ACCEPTED
         }
         OID_OFFLOAD_ENCAPSULATION | OID_TCP_OFFLOAD_PARAMETERS => {
+            if code == OID_TCP_OFFLOAD_PARAMETERS {
+                let at = std::mem::offset_of!(NDIS_OFFLOAD_PARAMETERS, IPv4Checksum);
+                // SAFETY: a set request of this OID, with a buffer that has the member.
+                let wanted = unsafe {
+                    let buffer = (*request).DATA.SET_INFORMATION.InformationBuffer;
+                    buffer.cast::<u8>().add(at).read()
+                };
+                let off = wanted == NDIS_OFFLOAD_PARAMETERS_TX_RX_DISABLED;
+                adapter.checksum_off.store(off, SeqCst);
+            }
             if !adapter.does(Misdeed::KeepConfiguration) {
                 indicate_offload(adapter);
             }
@@ -180,7 +190,8 @@ pub unsafe extern "efiapi" fn direct_oid(
                         std::thread::sleep(std::time::Duration::from_millis(1));
                     }
                 }
-                if esn || adapter.does(Misdeed::UpdateUnknown) {
+                let taken = esn && !adapter.does(Misdeed::UpdateForgets);
+                if taken || adapter.does(Misdeed::UpdateUnknown) {
                     NDIS_STATUS_SUCCESS
                 } else if adapter.does(Misdeed::UpdateUnknownOdd) {
                     NDIS_STATUS_FAILURE
@@ -219,7 +230,9 @@ unsafe fn add_sas(adapter: &Loop, first: *mut IPSEC_OFFLOAD_V2_ADD_SA) -> NDIS_S
             let offered = association.EncryptionAlgorithm.Identifier
                 == IPSEC_OFFLOAD_V2_ENCRYPTION_AES_GCM_128;
             let room = sas.len() < SA_CAPACITY as usize || adapter.does(Misdeed::OverCapacity);
-            (*next).OffloadHandle = null_mut();
+            if !adapter.does(Misdeed::AddUnwritten) {
+                (*next).OffloadHandle = null_mut();
+            }
             if room && (offered || adapter.does(Misdeed::AddBeyondCapability)) {
                 let handle = match adapter.does(Misdeed::ReuseHandle) {
                     true => 0x77,
@@ -233,6 +246,10 @@ unsafe fn add_sas(adapter: &Loop, first: *mut IPSEC_OFFLOAD_V2_ADD_SA) -> NDIS_S
             }
             next = (*next).Next;
         }
+    }
+    if status != NDIS_STATUS_SUCCESS && adapter.does(Misdeed::AddFailedHandle) {
+        // SAFETY: the list has a first member.
+        unsafe { (*first).OffloadHandle = 0x78 as NDIS_HANDLE };
     }
     status
 }

@@ -232,8 +232,33 @@ pub const ELSEWHERE: &[(&str, &str)] = &[
          DISPATCH_LEVEL, from all processors at once (`Open::submit_direct_oid_on`).",
     ),
     (
+        "IPsecOV2 I5",
+        "The simulator does not know what goes over the wire: the suites of `tests/` compare what is sent \
+         without a handle with what comes out, byte by byte (`driver_data_path`, the HLK-style send and receive jobs).",
+    ),
+    (
+        "IPsecOV2 I7 (early removal)",
+        "An SA that goes before its DELETE_SA shows in an UPDATE_SA (the rule above), and in a packet that is \
+         no longer sealed or opened: whether a packet deserves that only the transport knows, in `tests/`.",
+    ),
+    (
         "IPsecOV2 I11",
         "Which verdict a packet deserves only the transport knows: the suites of `tests/` on bad packets.",
+    ),
+    (
+        "IPsecOV2 I12 (two payloads)",
+        "NextCryptoDone is for packets with two IPsec payloads, which only the transport can count: \
+         `tests/tests/receive_verdicts.rs` and `capabilities.rs` check both values.",
+    ),
+    (
+        "IPsecOV2 I14 (what is offered works)",
+        "The rule above is one direction, an SA that is more than what is offered. The other one, that \
+         whatever is offered is taken, is `tests/tests/capabilities.rs`.",
+    ),
+    (
+        "IPsecOV2 I16 (no SA is left)",
+        "An SA that outlives MiniportHaltEx still answers to its handle in the next life of the adapter, in which \
+         nobody added it: that breaks I4 or I6 (`tests/tests/bad_input.rs` asks).",
     ),
     (
         "IPsecOV2 I15",
