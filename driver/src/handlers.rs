@@ -56,11 +56,13 @@ pub unsafe extern "efiapi" fn initialize(
 
 /// MiniportHaltEx. Why it halts makes no difference: all of it is memory.
 pub unsafe extern "efiapi" fn halt(context: NDIS_HANDLE, _action: NDIS_HALT_ACTION) {
-    // SAFETY: called at PASSIVE_LEVEL, once, with the adapter that MiniportInitializeEx leaked from
-    // its box; nobody else uses it any more but its own DPCs and work items, which
-    // dropping it retires.
-    let (at, adapter) = unsafe { (Passive::assume(), Box::from_raw(context.cast::<Adapter>())) };
-    halt::halt(adapter, at);
+    // SAFETY: a MiniportXxx call at PASSIVE_LEVEL, and the last one.
+    let (at, shared) = unsafe { (Passive::assume(), adapter(context)) };
+    halt::leave(shared, at);
+    // SAFETY: the adapter that MiniportInitializeEx leaked from its box, taken back once; the other adapters
+    // and its work item have let go of it, and its DPCs, which dropping it retires, find nothing to do.
+    let adapter = unsafe { Box::from_raw(context.cast::<Adapter>()) };
+    halt::halt(adapter);
 }
 
 /// MiniportPause.
@@ -162,7 +164,7 @@ pub unsafe extern "efiapi" fn return_net_buffer_lists(
 pub unsafe extern "efiapi" fn cancel_send(context: NDIS_HANDLE, cancel_id: PVOID) {
     // SAFETY: a MiniportXxx call.
     let adapter = unsafe { adapter(context) };
-    at_dispatch(false, |at| adapter.sender.cancel(cancel_id, at));
+    at_dispatch(false, |at| send::cancel(adapter, cancel_id, at));
 }
 
 /// MiniportResetEx.

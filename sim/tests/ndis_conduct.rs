@@ -177,6 +177,8 @@ fn status_indications() {
         (Misdeed::ShortOffload, rules::STATUS_INDICATION),
         (Misdeed::OldStatus, rules::OBJECT_HEADER),
         (Misdeed::LinkLostAsleep, rules::CONNECTION_STATUS),
+        (Misdeed::LinkLostInHalt, rules::CONNECTION_STATUS),
+        (Misdeed::StatusTooEarly, rules::ATTRIBUTES),
     ]);
 }
 

@@ -2,12 +2,22 @@
 //! power, told once each time that it changes ("Indicating Connection Status", NDIS_STATUS_LINK_STATE),
 //! and no sends without it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
 
-use ipsecov2_tests::switch::{Switch, SwitchPort, VERSIONS, check, config, frame};
+use ipsecov2_tests::switch::{PATIENCE, Switch, SwitchPort, VERSIONS, check, config, frame};
 use ndis_sim::{
-    Machine,
-    ndis::{AdapterConfig, PowerState, SendNbl},
+    Irql, Machine,
+    ndis::{
+        Adapter, AdapterConfig, Error, PowerState, Protocol, ReceivedNbl, SendNbl, SendOptions,
+        SentNbl,
+    },
 };
 use ndis_sys::*;
 
@@ -354,7 +364,7 @@ fn sends_under_way_end_with_the_link() {
     for _ in 0..30 {
         is(&a, true);
         let stop = AtomicBool::new(false);
-        let statuses = std::thread::scope(|scope| {
+        let statuses = thread::scope(|scope| {
             let sender = scope.spawn(|| {
                 let mut all = Vec::new();
                 while !stop.load(Ordering::Acquire) {
@@ -363,7 +373,7 @@ fn sends_under_way_end_with_the_link() {
                 }
                 all
             });
-            std::thread::sleep(std::time::Duration::from_millis(2));
+            thread::sleep(Duration::from_millis(2));
             check(b.adapter.set_power(PowerState::D3));
             switch
                 .machine
@@ -387,6 +397,98 @@ fn sends_under_way_end_with_the_link() {
     switch.finish();
 }
 
+/// A transport that takes its time with each kind of completion.
+#[derive(Default)]
+struct Slow {
+    /// Lists that it takes at once.
+    at_once: AtomicUsize,
+    /// It holds those that were sent, those that were not.
+    holds: [AtomicBool; 2],
+    inside: [AtomicBool; 2],
+}
+
+impl Protocol for Slow {
+    fn receive(&self, _: Vec<ReceivedNbl>, _: u32) {}
+
+    fn send_complete(&self, lists: Vec<SentNbl>, _: u32) {
+        let less = |left: usize| left.checked_sub(lists.len());
+        let taken = self
+            .at_once
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
+        if taken.is_ok() {
+            return;
+        }
+        let kind = usize::from(lists[0].status != NDIS_STATUS_SUCCESS);
+        self.inside[kind].store(true, Ordering::Release);
+        while self.holds[kind].load(Ordering::Acquire) {
+            std::hint::spin_loop();
+        }
+    }
+}
+
+fn wait(until: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !until() {
+        assert!(start.elapsed() < PATIENCE, "never");
+        thread::yield_now();
+    }
+}
+
+/// What is taken out of the queue for the want of a link is still the driver's until it is completed: a
+/// pause, a reset and a low-power state wait for it, although the queue is empty and nothing is being sent.
+#[test]
+fn sends_that_end_with_the_link_are_waited_for() {
+    type Act = fn(&Adapter) -> Result<(), Error>;
+    type Pends = fn(&Adapter) -> bool;
+    let ways: [(&str, Act, Pends); 2] = [
+        ("pause", Adapter::pause, Adapter::pause_pends),
+        ("reset", Adapter::reset, Adapter::reset_pends),
+    ];
+    for (name, act, pends) in ways {
+        // What a call sends itself, what a DPC does, and some more.
+        let (call, rest) = (128, 128 + 50);
+        let switch = Switch::on(Machine::builder().processors(4).build(), 630);
+        let b = port(&switch, config());
+        let adapter = check(switch.driver.add_adapter(following()));
+        let slow = Arc::new(Slow::default());
+        let open = check(adapter.open(slow.clone()));
+        slow.at_once.store(call, Ordering::Release);
+        slow.holds[0].store(true, Ordering::Release);
+        slow.holds[1].store(true, Ordering::Release);
+        let list = |_| SendNbl::new(frame([0xff; 6], adapter.mac(), 64)).prepare(&switch.machine);
+        let lists = (0..call + rest).map(list).collect();
+        // At DISPATCH_LEVEL, so that the DPC comes after the call.
+        let options = SendOptions {
+            cpu: Some(0),
+            irql: Irql::DISPATCH,
+            ..SendOptions::default()
+        };
+        let inside = |kind: usize| slow.inside[kind].load(Ordering::Acquire);
+        thread::scope(|scope| {
+            let sending = scope.spawn(|| check(open.send_with(lists, options)));
+            wait(|| inside(0));
+            // Every other way to go waits for the DPCs of the machine.
+            check(b.adapter.shutdown());
+            wait(|| inside(1));
+            let acting = scope.spawn(|| check(act(&adapter)));
+            wait(|| acting.is_finished() || pends(&adapter));
+            slow.holds[0].store(false, Ordering::Release);
+            sending.join().expect("it is sent");
+            // Long enough for one that does not wait to be over.
+            thread::sleep(Duration::from_millis(30));
+            assert!(
+                pends(&adapter) && !acting.is_finished(),
+                "the {name} did not wait"
+            );
+            slow.holds[1].store(false, Ordering::Release);
+            acting.join().expect("it is done");
+        });
+        assert_eq!(adapter.sends_outstanding(), 0);
+        drop((b, open, adapter));
+        switch.finish();
+    }
+}
+
 /// Two that come and go at random, on processors of their own; a third one's link is always what it last
 /// told, told changes alternate, and it ends as it should.
 #[test]
@@ -394,7 +496,7 @@ fn what_was_told_last_is_true_however_fast_the_others_come_and_go() {
     let switch = Switch::on(Machine::builder().processors(4).perturb(7).build(), 630);
     let a = port(&switch, following());
     let others = [port(&switch, config()), port(&switch, following())];
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         for (seed, other) in others.iter().enumerate() {
             scope.spawn(move || {
                 let mut random = fastrand::Rng::with_seed(seed as u64);

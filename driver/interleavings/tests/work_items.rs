@@ -125,6 +125,7 @@ impl Adapter {
         // SAFETY: as in `owner`.
         unsafe { adapter.following.initialize(context) };
         adapter.following.begin(partner, Dispatch::assume());
+        adapter.following.start(Dispatch::assume());
         adapter
     }
 

@@ -8,13 +8,17 @@ use ndis_sys::NDIS_STATUS_NOT_ACCEPTED;
 use super::{Adapter, state::Reason};
 use crate::trace::trace;
 
-/// Frees the adapter. NDIS has paused it, so nothing is out; dropping it takes it off the wire,
-/// retires its DPCs, wipes its SAs and frees the rest.
-pub fn halt(adapter: Box<Adapter>, at: Passive<'_>) {
+/// Parts it from the other adapters, who leave it alone from here on, and from its link, of which it tells
+/// no more.
+pub fn leave(adapter: &Adapter, at: Passive<'_>) {
     adapter.state.set(Reason::Removed);
-    // From here on the others leave it alone, and it looks after its link no more.
     at_dispatch(false, |at| adapter.update_port(at));
     adapter.link.retire(at);
+}
+
+/// Frees the adapter once it has [left](leave). NDIS has paused it, so nothing is out; dropping it takes it
+/// off the wire, retires its DPCs, wipes its SAs and frees the rest.
+pub fn halt(adapter: Box<Adapter>) {
     adapter.engine.delete_all();
     drop(adapter);
     trace!("halted");

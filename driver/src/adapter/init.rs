@@ -55,8 +55,9 @@ pub fn initialize(
             unsafe { NdisWriteErrorLogEntry(handle.raw(), NDIS_ERROR_CODE_OUT_OF_RESOURCES, 0) };
         }
     })?;
-    // The adapter is NDIS' from here on: MiniportHaltEx takes it back.
-    let _: &mut Adapter = Box::leak(adapter);
+    // The adapter is NDIS' from here on: MiniportHaltEx takes it back. The other adapters have a link to it.
+    let adapter: &Adapter = Box::leak(adapter);
+    at_dispatch(false, |at| adapter.update_port(at));
     Ok(())
 }
 
@@ -106,12 +107,7 @@ fn build(
         adapter.state.set(Reason::NoLink);
     }
     attributes::set(&adapter, context, up, at)?;
-    at_dispatch(false, |at| {
-        adapter.link.begin(up, at);
-        adapter.update_port(at);
-        // Who came or went since the attributes did not say so here.
-        adapter.link.changed(at);
-    });
+    at_dispatch(false, |at| adapter.link.begin(up, at));
     let [a, b, c, d, e, f] = address.0;
     trace!("initialized {a:02x}-{b:02x}-{c:02x}-{d:02x}-{e:02x}-{f:02x}");
     Ok(adapter)
@@ -236,6 +232,7 @@ impl Drop for Adapter {
             // Never attached: they may not even be initialised.
             return;
         }
+        self.link.retire(at);
         let deferred = [&self.receiver.deferred, &self.sender.deferred];
         ndis::deferred::retire(deferred.into_iter(), at);
         at_dispatch(false, |at| self.receiver.purge(self, at));

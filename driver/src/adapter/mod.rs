@@ -30,7 +30,7 @@ use crate::{
     ethernet::{self, Mac, TAG},
     offload::Offload,
     receive::Receiver,
-    send::Sender,
+    send::{self, Sender},
     stats::Stats,
     wdf::Device,
     wire::Plug,
@@ -113,8 +113,8 @@ impl Adapter {
     /// The reason has been set before.
     fn stop(&self, status: NDIS_STATUS, at: Dispatch<'_>) {
         self.update_port(at);
-        self.sender.abort(status, at);
         self.receiver.purge(self, at);
+        send::abort(self, status, at);
     }
 
     /// Takes a reason away, and lets data flow again if that was the last one.

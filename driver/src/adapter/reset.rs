@@ -6,6 +6,7 @@ use ndis_sys::{
 };
 
 use super::{Adapter, state::Reason};
+use crate::send;
 
 /// Aborts the sends that wait and drops the frames that were received. There is no hardware whose
 /// settings could be lost: SAs, filters, addresses and offloads stay, so NDIS need not restore them
@@ -16,8 +17,8 @@ use super::{Adapter, state::Reason};
 /// OIDs never pend.
 pub fn reset(adapter: &Adapter, at: Dispatch<'_>) -> NDIS_STATUS {
     adapter.state.set(Reason::Resetting);
-    adapter.sender.abort(NDIS_STATUS_RESET_IN_PROGRESS, at);
     adapter.receiver.purge(adapter, at);
+    send::abort(adapter, NDIS_STATUS_RESET_IN_PROGRESS, at);
     match adapter.gates.reset(at) {
         Some(true) => {
             done(adapter, at);

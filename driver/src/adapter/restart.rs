@@ -11,6 +11,9 @@ pub fn restart(adapter: &Adapter, _at: Passive<'_>) -> NDIS_STATUS {
     at_dispatch(false, |at| {
         adapter.gates.open_receives(at);
         adapter.resume(Reason::Paused, at);
+        // Not in MiniportInitializeEx: NDIS takes the link from the attributes unless one is indicated "after
+        // returning" from there ("Indicating Connection Status").
+        adapter.link.start(at);
     });
     NDIS_STATUS_SUCCESS
 }

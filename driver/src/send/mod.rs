@@ -77,25 +77,39 @@ impl Sender {
         })
     }
 
-    /// Completes what is queued with `status`. What a burst works on goes out.
-    pub fn abort(&self, status: NDIS_STATUS, at: Dispatch<'_>) {
-        let chain = self.queue.lock(at).chain.take();
-        chain.complete(status, at);
-    }
-
-    /// MiniportCancelSend: completes what is queued under `id` with NDIS_STATUS_SEND_ABORTED.
-    pub fn cancel(&self, id: PVOID, at: Dispatch<'_>) {
-        let chain = self
-            .queue
-            .lock(at)
-            .chain
-            .extract(|nbl| nbl.info(InfoSlot::CancelId) == id);
-        chain.complete(NDIS_STATUS_SEND_ABORTED, at);
-    }
-
     /// How many lists are queued.
     pub fn queued(&self, at: Dispatch<'_>) -> usize {
         self.queue.lock(at).chain.len()
+    }
+}
+
+/// Completes what is queued with `status`. What a burst works on goes out. The caller touches the adapter
+/// no more if a pause may be pending.
+pub fn abort(adapter: &Adapter, status: NDIS_STATUS, at: Dispatch<'_>) {
+    take_out(adapter, status, at, SendChain::take);
+}
+
+/// MiniportCancelSend: completes what is queued under `id` with NDIS_STATUS_SEND_ABORTED. The caller
+/// touches the adapter no more.
+pub fn cancel(adapter: &Adapter, id: PVOID, at: Dispatch<'_>) {
+    take_out(adapter, NDIS_STATUS_SEND_ABORTED, at, |chain| {
+        chain.extract(|nbl| nbl.info(InfoSlot::CancelId) == id)
+    });
+}
+
+/// Completes some of what is queued. The reference covers it on its way from the queue, whose own reference
+/// is the runner's, to NDIS: a pause or reset must not be complete before. With the gate closed nothing is
+/// queued: whoever closes it says why first and empties the queue then, and nothing comes back against that.
+fn take_out(
+    adapter: &Adapter,
+    status: NDIS_STATUS,
+    at: Dispatch<'_>,
+    which: impl FnOnce(&mut SendChain) -> SendChain,
+) {
+    if adapter.gates.enter_tx(&adapter.state, at).is_ok() {
+        let chain = which(&mut adapter.sender.queue.lock(at).chain);
+        chain.complete(status, at);
+        adapter.leave_tx(at);
     }
 }
 

@@ -1,7 +1,7 @@
 //! The operations on adapters that tests and transports start. NDIS does one
 //! after the other: what is started meanwhile waits.
 
-use std::{sync::atomic::Ordering, thread};
+use std::sync::atomic::Ordering;
 
 use ndis_sys::{
     NDIS_PAUSE_LOW_POWER, NDIS_PAUSE_NDIS_INTERNAL, NDIS_STATUS, NDIS_STATUS_SUCCESS,
@@ -125,7 +125,6 @@ impl Adapter {
         self.block.removed.store(false, Ordering::Release);
         self.block.told_of_removal.store(false, Ordering::Release);
         self.block.low_power.store(false, Ordering::Release);
-        self.block.link.set_sleep(Sleep::Awake);
         *self.block.filter.lock() = Default::default();
         for open in self.block.opens.read().iter() {
             *open.filter.lock() = Default::default();
@@ -250,9 +249,6 @@ impl Adapter {
                     oid_path::set(machine, adapter, OID_PM_PARAMETERS, &parameters);
                 }
                 let state = NdisDeviceStateD3.to_le_bytes();
-                adapter
-                    .link
-                    .set_sleep(Sleep::Entering(thread::current().id()));
                 oid_path::set(machine, adapter, OID_PNP_SET_POWER, &state);
                 adapter.link.set_sleep(Sleep::Asleep);
             } else {

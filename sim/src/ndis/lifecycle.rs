@@ -18,6 +18,7 @@ use super::{
     adapter::{AdapterBlock, AdapterState, Attributes},
     driver::handler,
     header,
+    link::Sleep,
     oid_checks::check_reported,
     oid_path, rules, send,
     state::{Owner, here, stop_for_leaks},
@@ -108,6 +109,7 @@ pub(super) fn initialize(machine: &Machine, adapter: &Arc<AdapterBlock>) -> NDIS
         .adapters
         .insert(adapter.handle, Arc::clone(adapter));
     adapter.halted.store(false, Ordering::Release);
+    adapter.link.set_sleep(Sleep::Awake);
     adapter.calls.open(true);
     adapter.set_state(AdapterState::Initializing);
     // SAFETY: all-zero is a valid value.
@@ -345,6 +347,7 @@ pub(super) fn halt(machine: &Machine, adapter: &Arc<AdapterBlock>, action: NDIS_
     adapter.calls.drain(machine, || {
         adapter.sends.load(Ordering::Acquire) == 0 && adapter.oids.at_miniport().is_empty()
     });
+    adapter.link.set_sleep(Sleep::entering());
     let f = handler!(adapter.driver, HaltHandlerEx);
     // SAFETY: the driver's MiniportHaltEx, with its arguments.
     unsafe { gate::call("MiniportHaltEx", f, &[adapter.context(), action as u64]) };

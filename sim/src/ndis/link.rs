@@ -15,10 +15,18 @@ pub(super) enum Sleep {
     /// It may; also in OID_PNP_SET_POWER to D0, which is where NDIS has it tell of them.
     #[default]
     Awake,
-    /// It has been told to sleep on this thread, which must not tell of any; another one may not know yet.
+    /// It is told to sleep, or to halt, on this thread, which must not tell of any; another one may not know
+    /// yet.
     Entering(ThreadId),
     /// It has gone to sleep.
     Asleep,
+}
+
+impl Sleep {
+    /// On this thread.
+    pub(super) fn entering() -> Self {
+        Self::Entering(thread::current().id())
+    }
 }
 
 #[derive(Default)]

@@ -10,7 +10,7 @@ use std::{
 
 use ndis_sys::{
     NDIS_HANDLE, NDIS_OID_REQUEST, NDIS_STATUS, NDIS_STATUS_BUFFER_TOO_SHORT, NDIS_STATUS_SUCCESS,
-    PVOID,
+    NdisDeviceStateD0, OID_PNP_SET_POWER, PVOID,
 };
 use parking_lot::Mutex;
 
@@ -65,6 +65,15 @@ pub(super) struct OidBlock {
     pub(super) open: Option<Arc<OpenBlock>>,
     /// What the binding asked for, when NDIS has merged it with others'.
     pub(super) requested: Option<Vec<u8>>,
+}
+
+impl OidBlock {
+    /// OID_PNP_SET_POWER to a low-power state.
+    pub(super) fn is_to_sleep(&self) -> bool {
+        let state = self.buffer.as_ref().map(GuardedBuf::to_vec);
+        self.oid == OID_PNP_SET_POWER
+            && state.is_some_and(|bytes| bytes != NdisDeviceStateD0.to_le_bytes())
+    }
 }
 
 impl fmt::Display for OidBlock {

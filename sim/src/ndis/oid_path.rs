@@ -18,6 +18,7 @@ use super::{
     adapter::AdapterBlock,
     calls::Call,
     driver::handler,
+    link::Sleep,
     oid_block::{CALLED, COMPLETED_EARLY, DONE, OidBlock, PENDING, Path},
     oid_checks::{check_adapter, check_result, note, object, prepare},
     rules,
@@ -150,6 +151,9 @@ fn hand_over(
     note(block, name, 0);
     prepare(adapter, block);
     let guard = super::watch::OidGuard::enter();
+    if block.is_to_sleep() {
+        adapter.link.set_sleep(Sleep::entering());
+    }
     // SAFETY: the driver's handler, with its arguments.
     let status =
         unsafe { gate::call(name, f, &[adapter.context(), block.address()]) } as NDIS_STATUS;

@@ -124,7 +124,7 @@ crate::report::rules! {
         BUFFER_OVERRUN = "BufferOverrun" also ["IPsecOV2 I19"], "devtest/special-pool",
             "A buffer of NDIS or of a protocol is used only within its bounds.";
         CONNECTION_STATUS = "IndicatingConnectionStatus", "network/indicating-connection-status",
-            "No change of the media connection status is indicated by an adapter that enters a low-power state or is in one.";
+            "No change of the media connection status is indicated by an adapter that enters a low-power state, is in one, or halts.";
         STATUS_INDICATION = "StatusIndication", "ddi/ndis/nf-ndis-ndismindicatestatusex",
             "A status indication is well formed, and its buffer fits the status.";
     }

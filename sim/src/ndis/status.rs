@@ -59,6 +59,12 @@ extern "efiapi" fn indicate(handle: NDIS_HANDLE, indication: *const NDIS_STATUS_
                 "a status indication after MiniportHaltEx",
             );
         }
+        if adapter.attributes.lock().registration.is_none() {
+            violation(
+                rules::ATTRIBUTES,
+                "a status indication before the registration attributes are set",
+            );
+        }
         let version = adapter.driver.version;
         // SAFETY: checked for NULL; the header is checked before the rest is read.
         let indication = unsafe {
@@ -165,7 +171,7 @@ fn take_note(adapter: &AdapterBlock, status: &StatusIndication) {
                 violation(
                     rules::CONNECTION_STATUS,
                     format!(
-                        "MediaConnectState {} is indicated in a low-power state",
+                        "MediaConnectState {} is indicated while the adapter sleeps or halts",
                         link.MediaConnectState
                     ),
                 );

@@ -139,6 +139,8 @@ pub enum Misdeed {
     ShortOffload,
     OldStatus,
     LinkLostAsleep,
+    LinkLostInHalt,
+    StatusTooEarly,
 }
 
 /// How the driver is to behave.

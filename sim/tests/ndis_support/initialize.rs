@@ -15,7 +15,7 @@ use ndis_sys::*;
 use super::{
     driver::{Loop, Misdeed},
     handlers::{TAG, zeroed},
-    life::{tick, work},
+    life::{indicate_link, tick, work},
     plan,
 };
 use crate::ndis;
@@ -235,6 +235,9 @@ pub unsafe extern "efiapi" fn initialize(
         checksum_off: AtomicBool::new(false),
         next_sa: AtomicU64::new(0x100),
     }));
+    if plan.does(Misdeed::StatusTooEarly) {
+        indicate_link(handle);
+    }
     let registered = registration(version, adapter);
     assert_eq!(set(handle, &raw const registered), 0);
     if !plan.does(Misdeed::NoGeneral) {

@@ -43,6 +43,9 @@ pub unsafe extern "efiapi" fn halt(context: NDIS_HANDLE, _: NDIS_HALT_ACTION) {
             0
         ));
     }
+    if keep(Misdeed::LinkLostInHalt) {
+        tell_link(adapter.handle, MediaConnectStateDisconnected);
+    }
     if keep(Misdeed::FreeSetTimer) {
         ndis!(NdisSetTimerObject(
             adapter.timer,

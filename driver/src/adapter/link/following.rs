@@ -12,6 +12,8 @@ pub struct Following {
 struct Watch {
     /// What NDIS was told last; None until it has the attributes.
     told: Option<bool>,
+    /// Changes may be told.
+    started: bool,
     /// Something has changed since the last look.
     changed: bool,
     /// The work item is queued or running.
@@ -31,6 +33,7 @@ impl Following {
         Ok(Self {
             watch: SpinLock::new(Watch {
                 told: None,
+                started: false,
                 changed: false,
                 active: false,
             }),
@@ -47,16 +50,22 @@ impl Following {
         unsafe { self.work_item.initialize(context) };
     }
 
-    /// From now on changes are told; `up` has been.
+    /// `up` has been told.
     pub fn begin(&self, up: bool, at: Dispatch<'_>) {
         self.watch.lock(at).told = Some(up);
+    }
+
+    /// From now on changes are told, and those that there were since then.
+    pub fn start(&self, at: Dispatch<'_>) {
+        self.watch.lock(at).started = true;
+        self.changed(at);
     }
 
     /// Something has changed: it is looked at soon. The caller may hold other locks.
     pub fn changed(&self, at: Dispatch<'_>) {
         let mut watch = self.watch.lock(at);
         watch.changed = true;
-        let starts = watch.told.is_some() && !core::mem::replace(&mut watch.active, true);
+        let starts = watch.started && !core::mem::replace(&mut watch.active, true);
         drop(watch);
         if starts {
             self.queue(at);

@@ -20,7 +20,7 @@ use ndis_sys::{
 };
 
 use super::{Adapter, state::Reason};
-use crate::trace::trace;
+use crate::{send, trace::trace};
 use following::Following;
 
 /// 10 Gbit/s, what such a link is made of; there is no limit in the wire.
@@ -55,10 +55,17 @@ impl Link {
         }
     }
 
-    /// From now on changes are told; the attributes have said `up`.
+    /// The attributes have said `up`.
     pub fn begin(&self, up: bool, at: Dispatch<'_>) {
         if let Some(following) = &self.0 {
             following.begin(up, at);
+        }
+    }
+
+    /// From now on changes are told, and those that there were since then.
+    pub fn start(&self, at: Dispatch<'_>) {
+        if let Some(following) = &self.0 {
+            following.start(at);
         }
     }
 
@@ -119,7 +126,7 @@ fn act(adapter: &Adapter, up: bool, at: Dispatch<'_>) {
 fn lose(adapter: &Adapter, at: Dispatch<'_>) {
     adapter.state.set(Reason::NoLink);
     adapter.update_port(at);
-    adapter.sender.abort(NDIS_STATUS_MEDIA_DISCONNECTED, at);
+    send::abort(adapter, NDIS_STATUS_MEDIA_DISCONNECTED, at);
 }
 
 fn tell(adapter: &Adapter, up: bool) {
