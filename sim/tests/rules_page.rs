@@ -87,6 +87,81 @@ fn tests_of(text: &str) -> Vec<(String, String)> {
     tests
 }
 
+/// What in the tests says that a rule is broken: each takes the rule.
+const ASSERTING: [&str; 9] = [
+    "trips",
+    "trips_sas",
+    "all",
+    "deed",
+    "caught",
+    "stopped",
+    "call_stopped",
+    "stopped_by",
+    "one",
+];
+
+/// The calls and macros around a place, the innermost first: names and where their arguments begin. A
+/// tuple has no name.
+fn calls_around(text: &str, place: usize) -> Vec<(&str, usize)> {
+    let mut calls = Vec::new();
+    let mut closed = 0;
+    for (at, byte) in text[..place].bytes().enumerate().rev() {
+        match byte {
+            b')' | b']' | b'}' => closed += 1,
+            b'(' | b'[' | b'{' if closed > 0 => closed -= 1,
+            b'(' => {
+                let name = text[..at].trim_end_matches('!');
+                let part = |c: char| c.is_alphanumeric() || c == '_';
+                let start = name.trim_end_matches(part).len();
+                calls.push((&name[start..], at + 1));
+            }
+            _ => {}
+        }
+    }
+    calls
+}
+
+/// Whether what stands there is given to one of [`ASSERTING`], or compared with the rule of a report.
+fn is_asserted_at(body: &str, place: usize) -> bool {
+    if body[..place].trim_end().ends_with(".rule ==") {
+        return true;
+    }
+    calls_around(body, place).into_iter().any(|(name, from)| {
+        let end = body[place..].find(';').map_or(body.len(), |n| place + n);
+        let arguments = &body[from..end];
+        let of_report = arguments.contains(".rule") || arguments.contains("rule_of(");
+        ASSERTING.contains(&name) || (name.starts_with("assert") && of_report)
+    })
+}
+
+fn places<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 'a {
+    let part = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+    text.match_indices(word)
+        .map(|(at, _)| at)
+        .filter(move |at| {
+            !part(text[..*at].chars().next_back()) && !part(text[at + word.len()..].chars().next())
+        })
+}
+
+/// Whether a test asserts that a rule is broken: the rule is asserted itself, or is given a name that is,
+/// or is in a table whose `rule` is.
+fn asserts(body: &str, rule: &str) -> bool {
+    places(body, rule).any(|place| {
+        let before = body[..place].trim_end();
+        let bound = before.strip_suffix('=').and_then(|text| {
+            let (_, name) = text.trim_end().rsplit_once("let ")?;
+            (!name.contains(char::is_whitespace)).then_some(name)
+        });
+        let in_table = calls_around(body, place)
+            .first()
+            .is_some_and(|(name, _)| name.is_empty());
+        let by_name = |name: &str| places(body, name).any(|at| is_asserted_at(body, at));
+        is_asserted_at(body, place)
+            || bound.is_some_and(by_name)
+            || ((in_table || before.ends_with("=>")) && by_name("rule"))
+    })
+}
+
 /// Tests that assert that the rule is broken: `rules::X` is of the half that the file is about.
 fn seen_in(half: Half, rule: &Rule, files: &BTreeMap<String, String>) -> Vec<String> {
     let mut seen = Vec::new();
@@ -100,12 +175,37 @@ fn seen_in(half: Half, rule: &Rule, files: &BTreeMap<String, String>) -> Vec<Str
         let path = format!("{prefix}::{}", rule.id);
         let quoted = format!("\"{}\"", rule.name);
         for (name, body) in tests_of(text) {
-            if has_word(&body, &path) || body.contains(&quoted) {
+            if asserts(&body, &path) || asserts(&body, &quoted) {
                 seen.push(format!("{}::{name}", file.trim_end_matches(".rs")));
             }
         }
     }
     seen
+}
+
+#[test]
+fn a_test_counts_that_asserts_on_the_rule() {
+    let counts = [
+        "trips(Misdeed::X, rules::A);",
+        "all(&[\n(Misdeed::X, rules::B),\n(Misdeed::Y, rules::A),\n]);",
+        "deed(At::X, |a, b| {\nf(a);\nNone\n}, rules::A, \"words\");",
+        "let rule = rules::A;\nassert_eq!(check.rule(), rule);",
+        "for (what, rule) in [(x, rules::A)] {\nassert_eq!(check.rule(), rule);\n}",
+        "assert_eq!(rule_of(&error), rules::A.name);",
+        "let found = all.iter().filter(|f| f.rule == rules::A);",
+    ];
+    for body in counts {
+        assert!(asserts(body, "rules::A"), "{body}");
+    }
+    let does_not = [
+        "let complete = rules::A;\nassert_eq!(complete.to_string(), \"A\");",
+        "assert!(!rules::A.page.is_empty());",
+        "println!(\"{}\", rules::A);\ntrips(Misdeed::X, rules::B);",
+        "trips(Misdeed::X, rules::A_B);",
+    ];
+    for body in does_not {
+        assert!(!asserts(body, "rules::A"), "{body}");
+    }
 }
 
 fn public_name_is_known(name: &str) -> bool {

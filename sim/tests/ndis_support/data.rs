@@ -6,7 +6,7 @@ use ndis_sim::{Irql, processor};
 use ndis_sys::*;
 
 use super::{
-    driver::{Loop, Misdeed, next},
+    driver::{At, Loop, Misdeed, next},
     handlers::TAG,
 };
 use crate::ndis;
@@ -24,6 +24,7 @@ pub unsafe extern "efiapi" fn send(
         // SAFETY: NDIS's list, until it is completed.
         unsafe {
             (*nbl).Next = null_mut();
+            adapter.deed(At::Send, nbl as u64);
             if adapter.running.load(SeqCst) {
                 loop_back(adapter, nbl, flags);
                 spoil(adapter, nbl);
@@ -196,6 +197,7 @@ unsafe fn indicate(adapter: &Loop, up: *mut NET_BUFFER_LIST, flags: u32) {
             _ => {}
         }
     }
+    adapter.deed(At::Indicate, up as u64);
     adapter.out.fetch_add(1, SeqCst);
     let lie = adapter.does(Misdeed::DispatchLie);
     let before = processor::current().irql();
@@ -215,6 +217,7 @@ unsafe fn indicate(adapter: &Loop, up: *mut NET_BUFFER_LIST, flags: u32) {
     if adapter.out() == 0 {
         return;
     }
+    adapter.deed(At::Out, up as u64);
     // SAFETY: the list is out, and so allocated.
     unsafe {
         match adapter.plan.misdeed {
@@ -248,6 +251,7 @@ pub unsafe extern "efiapi" fn returned(
     let mut nbl = first;
     while !nbl.is_null() {
         let following = next(nbl);
+        adapter.deed(At::Returned, nbl as u64);
         // SAFETY: the driver's own list, back from NDIS.
         unsafe {
             let mdl = (*(*nbl).FirstNetBuffer).MdlChain;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use ndis_sim::processor;
-use ndis_sys::{NDIS_HANDLE, NET_BUFFER_LIST};
+use ndis_sys::{NDIS_HANDLE, NDIS_STATUS, NET_BUFFER_LIST};
 
 /// What the driver does wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,6 +143,38 @@ pub enum Misdeed {
     StatusTooEarly,
 }
 
+/// Where in the driver a [`Deed`] is done, and what it is done with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum At {
+    /// Before NdisMSetMiniportAttributes: the general attributes.
+    General,
+    /// The offload attributes.
+    Offload,
+    /// At the end of MiniportInitializeEx.
+    Initialize,
+    /// MiniportRestart.
+    Restart,
+    /// MiniportPause: its parameters.
+    Pause,
+    /// MiniportHaltEx.
+    Halt,
+    /// MiniportSendNetBufferLists: a list.
+    Send,
+    /// A list that is about to be indicated.
+    Indicate,
+    /// A list that is out.
+    Out,
+    /// A list that came back.
+    Returned,
+    /// MiniportOidRequest: the request.
+    Oid,
+    /// MiniportDirectOidRequest: the request.
+    DirectOid,
+}
+
+/// What is done there instead of what is right. `Some` is what the handler returns, at once.
+pub type Deed = fn(&Loop, u64) -> Option<NDIS_STATUS>;
+
 /// How the driver is to behave.
 pub struct Plan {
     pub version: (u8, u8),
@@ -157,6 +189,11 @@ pub struct Plan {
     pub notes: Mutex<Vec<String>>,
     /// UPDATE_SA waits, once it has found its SA, until that is deleted.
     pub slow_update: bool,
+    pub deed: Option<(At, Deed)>,
+    /// What is queued does not run before its queuer is done.
+    pub one_processor: bool,
+    /// The pools of the adapters.
+    pub pools: Mutex<Vec<u64>>,
 }
 
 impl Plan {
@@ -171,11 +208,19 @@ impl Plan {
             driver: AtomicU64::new(0),
             notes: Mutex::default(),
             slow_update: false,
+            deed: None,
+            one_processor: false,
+            pools: Mutex::default(),
         }
     }
 
     pub fn with(mut self, misdeed: Misdeed) -> Self {
         self.misdeed = misdeed;
+        self
+    }
+
+    pub fn doing(mut self, at: At, deed: Deed) -> Self {
+        self.deed = Some((at, deed));
         self
     }
 
@@ -225,6 +270,12 @@ pub struct Loop {
 impl Loop {
     pub fn does(&self, misdeed: Misdeed) -> bool {
         self.plan.does(misdeed)
+    }
+
+    /// Does what is planned for there.
+    pub fn deed(&self, here: At, with: u64) -> Option<NDIS_STATUS> {
+        let (at, deed) = self.plan.deed?;
+        (at == here).then(|| deed(self, with)).flatten()
     }
 
     pub fn handle(&self) -> NDIS_HANDLE {

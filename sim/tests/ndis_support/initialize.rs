@@ -13,7 +13,7 @@ use ndis_sim::{Irql, ndis::header, processor};
 use ndis_sys::*;
 
 use super::{
-    driver::{Loop, Misdeed},
+    driver::{At, Loop, Misdeed},
     handlers::{TAG, zeroed},
     life::{indicate_link, tick, work},
     plan,
@@ -241,6 +241,7 @@ pub unsafe extern "efiapi" fn initialize(
     let registered = registration(version, adapter);
     assert_eq!(set(handle, &raw const registered), 0);
     if !plan.does(Misdeed::NoGeneral) {
+        adapter.deed(At::General, &raw mut g as u64);
         assert_eq!(set(handle, &raw const g), 0);
         let mut o = offload(version);
         if plan.does(Misdeed::OldOffload) {
@@ -254,7 +255,12 @@ pub unsafe extern "efiapi" fn initialize(
             hardware.Checksum = zeroed();
         }
         a.HardwareOffloadCapabilities = &raw mut hardware;
+        adapter.deed(At::Offload, &raw mut a as u64);
         assert_eq!(set(handle, &raw const a), 0);
+    }
+    plan.pools.lock().unwrap().push(pool);
+    if let Some(status) = adapter.deed(At::Initialize, 0) {
+        return status;
     }
     match plan.misdeed {
         Misdeed::FreeTwice => {

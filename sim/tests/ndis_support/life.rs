@@ -6,7 +6,7 @@ use ndis_sim::{Irql, ndis::header, processor};
 use ndis_sys::*;
 
 use super::{
-    driver::{Loop, Misdeed},
+    driver::{At, Loop, Misdeed},
     handlers::zeroed,
     initialize::{configure, offload, offload_ipv6_checksum, registration, set},
     plan,
@@ -24,6 +24,7 @@ pub unsafe extern "efiapi" fn work(context: PVOID, _: NDIS_HANDLE) {
 pub unsafe extern "efiapi" fn halt(context: NDIS_HANDLE, _: NDIS_HALT_ACTION) {
     let adapter = Loop::of(context);
     let keep = |misdeed| adapter.does(misdeed);
+    adapter.deed(At::Halt, 0);
     if keep(Misdeed::IndicatePaused) {
         let up = ndis!(NdisAllocateNetBufferAndNetBufferList(
             adapter.pool,
@@ -175,6 +176,9 @@ pub unsafe extern "efiapi" fn pause(
     let kind = unsafe { (*parameters).Header }.Type;
     assert_eq!(kind, NDIS_OBJECT_TYPE_DEFAULT);
     adapter.running.store(false, SeqCst);
+    if let Some(status) = adapter.deed(At::Pause, parameters as u64) {
+        return status;
+    }
     if adapter.does(Misdeed::PauseFails) {
         return NDIS_STATUS_FAILURE;
     }
@@ -203,6 +207,9 @@ pub unsafe extern "efiapi" fn restart(
         let data = list.byte_add(std::mem::offset_of!(NDIS_RESTART_ATTRIBUTES, Data));
         let general = data.cast::<NDIS_RESTART_GENERAL_ATTRIBUTES>();
         assert_eq!((*general).MtuSize, adapter.largest - 14);
+    }
+    if let Some(status) = adapter.deed(At::Restart, 0) {
+        return status;
     }
     match adapter.plan.misdeed {
         Misdeed::AttributesLate => {

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 pub mod data;
+pub mod deeds;
 pub mod driver;
 pub mod handlers;
 pub mod initialize;
@@ -14,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use driver::{Misdeed, Plan};
+pub use driver::{At, Deed, Misdeed, Plan};
 use ndis_sim::{
     BugCheck, Machine, Rule,
     inf::Inf,
@@ -89,7 +90,8 @@ impl Rig {
     /// With a clock that stands still.
     pub fn with(plan: Plan, manual_clock: bool) -> Self {
         // On one processor a work item cannot run before its queuer is done.
-        let processors = if plan.does(Misdeed::QueueTwice) { 1 } else { 2 };
+        let alone = plan.one_processor || plan.does(Misdeed::QueueTwice);
+        let processors = if alone { 1 } else { 2 };
         // The host's own memcpy uses vector registers, so no canaries here.
         let machine = Machine::builder()
             .processors(processors)
@@ -249,6 +251,27 @@ pub fn stopped_by(misdeed: Misdeed, version: (u8, u8)) -> BugCheck {
             .bug_check()
             .unwrap_or_else(|| panic!("{misdeed:?} was not noticed\n{}", rig.machine.report())),
     }
+}
+
+/// Asserts that what is done there is reported under the rule's name, and in these words.
+pub fn deed(at: At, deed: Deed, rule: Rule, words: &str) {
+    let mut plan = Plan::new((6, 30)).doing(at, deed);
+    plan.one_processor = true;
+    caught(&Rig::new(plan), rule, words);
+}
+
+/// Asserts that a whole life ends with the rule, and in these words.
+pub fn caught(rig: &Rig, rule: Rule, words: &str) {
+    let check = match whole_life(rig) {
+        Err(Error::BugCheck(check)) => check,
+        Err(other) => panic!("{words}: {other}"),
+        Ok(()) => rig
+            .machine
+            .bug_check()
+            .unwrap_or_else(|| panic!("not noticed: {words}")),
+    };
+    assert_eq!(check.rule(), rule, "{words}\n{check}");
+    assert!(check.message().contains(words), "{words}\n{check}");
 }
 
 /// Asserts that a misdeed is reported under the rule's name.

@@ -6,7 +6,7 @@ use ndis_sim::{Irql, ndis::header, processor};
 use ndis_sys::*;
 
 use super::{
-    driver::{Loop, Misdeed},
+    driver::{At, Loop, Misdeed},
     initialize::SA_CAPACITY,
     life::{indicate_offload, tell_link},
 };
@@ -17,6 +17,9 @@ pub unsafe extern "efiapi" fn oid(
     request: *mut NDIS_OID_REQUEST,
 ) -> NDIS_STATUS {
     let adapter = Loop::of(context);
+    if let Some(status) = adapter.deed(At::Oid, request as u64) {
+        return status;
+    }
     // SAFETY: NDIS's request; the member is there for every type.
     let code = unsafe { (*request).DATA.Oid };
     match code {
@@ -169,6 +172,9 @@ pub unsafe extern "efiapi" fn direct_oid(
     request: *mut NDIS_OID_REQUEST,
 ) -> NDIS_STATUS {
     let adapter = Loop::of(context);
+    if let Some(status) = adapter.deed(At::DirectOid, request as u64) {
+        return status;
+    }
     if adapter.does(Misdeed::DeleteFails) {
         return NDIS_STATUS_INVALID_PARAMETER;
     }
