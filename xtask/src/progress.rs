@@ -161,7 +161,10 @@ impl Heart {
         let started = Instant::now();
         let thread = thread::spawn(move || {
             while stopped.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
-                let latest = latest.lock().unwrap_or_else(PoisonError::into_inner);
+                let latest = latest
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .clone();
                 say(started.elapsed(), &latest);
             }
         });
@@ -195,8 +198,9 @@ mod tests {
 
     #[test]
     fn a_long_step_says_how_far_it_is_until_it_ends() {
-        let (said, heard) = mpsc::channel();
-        let heart = Heart::default();
+        // Each beat waits until it is heard.
+        let (said, heard) = mpsc::sync_channel(0);
+        let mut heart = Heart::default();
         heart.note("  Compiling a v1\n");
         heart.start(Duration::from_millis(1), move |_, latest| {
             // Nobody listens any more once the test has heard enough.
@@ -205,11 +209,12 @@ mod tests {
         assert_eq!(heard.recv().unwrap(), "Compiling a v1");
         heart.note("Building [=>  ] 2/9: b\r");
         // One beat may have been under way.
-        let mut beats = heard.iter();
-        assert!(beats.any(|beat| beat == "Building [=>  ] 2/9: b"));
+        let beats: Vec<_> = heard.iter().take(2).collect();
+        assert_eq!(beats[1], "Building [=>  ] 2/9: b");
+        drop(heard);
         heart.stop();
-        // The sender's end is gone with the thread: this ends.
-        assert!(heard.iter().all(|beat| beat == "Building [=>  ] 2/9: b"));
+        let threads = Arc::get_mut(&mut heart.latest);
+        assert!(threads.is_some(), "the thread still has it");
     }
 
     #[test]
