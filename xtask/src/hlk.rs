@@ -95,8 +95,8 @@ mod tests {
 
         let list = r#"[{"name": "Job A"}, {"name": "Job B", "not_applicable": "no B"}]"#;
         assert_eq!(
-            unknown("job b", list).unwrap(),
-            "no job or case has \"job b\" in its name.\nJob B does not apply: no B\nThe jobs are:\n  Job A"
+            unknown("JOB b", list).unwrap(),
+            "no job or case has \"JOB b\" in its name.\nJob B does not apply: no B\nThe jobs are:\n  Job A"
         );
     }
 }
