@@ -19,6 +19,10 @@ pub enum Kind {
     NetBufferList,
     /// A NET_BUFFER of NdisAllocateNetBuffer.
     NetBuffer,
+    /// A pool of NET_BUFFER_LISTs or of NET_BUFFERs.
+    NetBufferPool,
+    /// A miniport adapter: its states, and what was asked of it.
+    Adapter,
     /// An NDIS_OID_REQUEST.
     OidRequest,
     /// An NDIS timer object.
@@ -38,11 +42,28 @@ pub enum Kind {
 }
 
 impl Kind {
+    const ALL: [Self; 12] = [
+        Self::NetBufferList,
+        Self::NetBuffer,
+        Self::NetBufferPool,
+        Self::Adapter,
+        Self::OidRequest,
+        Self::Timer,
+        Self::WorkItem,
+        Self::Pool,
+        Self::Mdl,
+        Self::GenericObject,
+        Self::Configuration,
+        Self::SecurityAssociation,
+    ];
+
     /// What people call it.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::NetBufferList => "NET_BUFFER_LIST",
             Self::NetBuffer => "NET_BUFFER",
+            Self::NetBufferPool => "NET_BUFFER_LIST or NET_BUFFER pool",
+            Self::Adapter => "adapter",
             Self::OidRequest => "NDIS_OID_REQUEST",
             Self::Timer => "timer object",
             Self::WorkItem => "I/O work item",
@@ -137,6 +158,14 @@ impl Histories {
         }
         shard.rings.insert(object, VecDeque::from([event]));
         shard.order.push_back(object);
+    }
+
+    /// The object with that address or handle; of several the one that something happened to last.
+    pub(crate) fn named(&self, id: u64) -> Option<Object> {
+        let shard = self.shard((Kind::Pool, id)).lock();
+        let last = |object: &Object| shard.rings.get(object)?.back().map(|e| (e.at, *object));
+        let known = Kind::ALL.iter().filter_map(|kind| last(&(*kind, id)));
+        known.max_by_key(|(at, _)| *at).map(|(_, object)| object)
     }
 
     /// The history of an object, for people to read: one line for each event, oldest first.

@@ -44,6 +44,7 @@ pub(crate) struct Settings {
     pub(crate) watchdog: Duration,
     pub(crate) stack_limit: Option<usize>,
     pub(crate) special_pool: Option<Fence>,
+    pub(crate) buffers: Option<Fence>,
     pub(crate) echo: bool,
     pub(crate) features: u64,
     pub(crate) history: bool,
@@ -60,6 +61,7 @@ impl Default for Builder {
                 watchdog: Duration::from_secs(60),
                 stack_limit: Some(12 * 1024),
                 special_pool: Some(Fence::End),
+                buffers: None,
                 echo: false,
                 features: u64::MAX,
                 history: true,
@@ -139,6 +141,14 @@ impl Builder {
         self
     }
 
+    /// Which end of the buffers of send and OID requests lies against an inaccessible page. Default:
+    /// now the one, now the other; a test that runs off one of them says which.
+    #[must_use]
+    pub fn buffers(mut self, fence: Fence) -> Self {
+        self.settings.buffers = Some(fence);
+        self
+    }
+
     /// Lets the simulated clock stand still except for [`Clock::advance`].
     /// Default: it runs with the host's.
     #[must_use]
@@ -199,6 +209,7 @@ impl Builder {
             settings: self.settings,
             stopped: AtomicBool::new(false),
             next: AtomicUsize::new(0),
+            fenced: AtomicUsize::new(0),
             waits: Mutex::default(),
             me: me.clone(),
         })
@@ -225,6 +236,7 @@ pub struct Machine {
     settings: Settings,
     stopped: AtomicBool,
     next: AtomicUsize,
+    fenced: AtomicUsize,
     pub(crate) waits: Mutex<Vec<String>>,
     me: Weak<Machine>,
 }
@@ -402,6 +414,15 @@ impl Machine {
         GuardedBuf::new(self.arc(), len)
     }
 
+    /// Which end of the next buffer to fence.
+    pub(crate) fn next_fence(&self) -> Fence {
+        let turn = || self.fenced.fetch_add(1, Ordering::Relaxed);
+        self.settings.buffers.unwrap_or_else(|| match turn() % 2 {
+            0 => Fence::End,
+            _ => Fence::Start,
+        })
+    }
+
     /// The address that the import `name` of `dll` is bound to, or `None` for
     /// one that the simulator does not export. It may be called only by code that runs under [`gate::call`].
     #[must_use]
@@ -505,16 +526,24 @@ impl Machine {
         self.stop_about(rule, message, &[])
     }
 
-    /// Like [`Machine::stop`], with the histories of the objects that it is about.
+    /// Like [`Machine::stop`], with the histories of the objects that it is about: those named here, and
+    /// those that the driver named in the call that it is making.
     pub(crate) fn stop_about(
         &self,
         rule: Rule,
         message: impl Into<String>,
         objects: &[Object],
     ) -> BugCheck {
-        let context = processor::try_current()
-            .filter(|c| c.is_on(self))
-            .map(|c| c.context());
+        let current = processor::try_current().filter(|c| c.is_on(self));
+        let context = current.map(|c| c.context());
+        let operands = current.map_or([0; 2], |c| c.thread().operands());
+        let named = operands.iter().filter_map(|id| self.histories.named(*id));
+        let mut objects = objects.to_vec();
+        for object in named {
+            if !objects.contains(&object) {
+                objects.push(object);
+            }
+        }
         if let Some(check) = self.bug_check() {
             return check;
         }

@@ -5,6 +5,7 @@ use std::{env, path::PathBuf, sync::Arc, time::Duration};
 
 use ndis_sim::{
     Irql, Machine,
+    guarded::Fence,
     history::Kind,
     inf::Inf,
     ndis::{
@@ -37,7 +38,7 @@ struct Rig {
 
 impl Rig {
     fn load() -> Self {
-        let machine = Machine::builder().processors(4).build();
+        let machine = Machine::builder().processors(4).buffers(Fence::End).build();
         let inf = concat!(
             env!("CARGO_MANIFEST_DIR"),
             "/examples/loopback/loopback.inf"

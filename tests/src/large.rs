@@ -97,7 +97,6 @@ impl Large {
             .info(IPSEC, handles[self.protection.sa()])
             .info(HEADER, header)
             .info(LARGE_SEND, self.word)
-            .compact()
     }
 
     /// What must be on the wire, where the IVs of AES-CBC are.

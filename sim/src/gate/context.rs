@@ -53,8 +53,11 @@ pub(crate) struct Bracket {
 /// A call in progress on the thread.
 #[derive(Clone, Copy)]
 pub(super) enum Call {
-    /// The driver called an import.
-    Import(&'static str),
+    /// The driver called an import; of its arguments the first two, zero if it has fewer.
+    Import {
+        name: &'static str,
+        operands: [u64; 2],
+    },
     /// The machine called the driver, whose stack began at `outer`.
     Callback { name: &'static str, outer: usize },
 }
@@ -62,7 +65,7 @@ pub(super) enum Call {
 impl Call {
     fn name(self) -> &'static str {
         match self {
-            Self::Import(name) | Self::Callback { name, .. } => name,
+            Self::Import { name, .. } | Self::Callback { name, .. } => name,
         }
     }
 }
@@ -221,7 +224,16 @@ impl Context {
 
     /// Where the import that is being served returns to; `None` outside of imports.
     pub(crate) fn import_in_progress(&self) -> Option<usize> {
-        matches!(self.calls.borrow().last(), Some(Call::Import(_))).then(|| self.import_caller())
+        let import = matches!(self.calls.borrow().last(), Some(Call::Import { .. }));
+        import.then(|| self.import_caller())
+    }
+
+    /// What the import that is being served was called with: handles and addresses of objects.
+    pub(crate) fn operands(&self) -> [u64; 2] {
+        match self.calls.borrow().last() {
+            Some(Call::Import { operands, .. }) => *operands,
+            _ => [0; 2],
+        }
     }
 
     pub(super) fn calls(&self) -> std::cell::Ref<'_, Vec<Call>> {
@@ -247,8 +259,9 @@ impl Context {
         });
     }
 
-    pub(super) fn enter_import(&self, name: &'static str) {
-        self.calls.borrow_mut().push(Call::Import(name));
+    pub(super) fn enter_import(&self, name: &'static str, operands: [u64; 2]) {
+        let call = Call::Import { name, operands };
+        self.calls.borrow_mut().push(call);
     }
 
     pub(super) fn leave_import(&self) -> &'static str {

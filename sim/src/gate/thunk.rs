@@ -117,7 +117,8 @@ pub(super) unsafe extern "win64" fn enter(
 ) {
     // SAFETY: the common path passes the running thread's context, the import
     // of the stub and the home space of the call.
-    let (context, export, first) = unsafe { (&*context, &(*import).export, *args) };
+    let (context, export, [first, second]) =
+        unsafe { (&*context, &(*import).export, [*args, *args.add(1)]) };
     let cpu = processor::current();
     if let Some(schedule) = context.schedule() {
         schedule.cross(&cpu);
@@ -126,7 +127,12 @@ pub(super) unsafe extern "win64" fn enter(
         processor::park_forever();
     }
     context.step(Direction::Import, export.name, first);
-    context.enter_import(export.name);
+    let has = |count| export.arity >= count;
+    let operands = [
+        if has(1) { first } else { 0 },
+        if has(2) { second } else { 0 },
+    ];
+    context.enter_import(export.name, operands);
     context.check_canaries(|| format!("before its call of {}", export.name));
     if !export.irql.contains(cpu.irql()) {
         let (name, irql, range) = (export.name, cpu.irql(), export.irql);

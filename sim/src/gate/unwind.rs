@@ -93,7 +93,7 @@ impl Context {
         let mut rsp = self.driver_rsp();
         for call in self.calls().iter().rev() {
             match *call {
-                Call::Import(name) => frames.push(Frame::Import(name)),
+                Call::Import { name, .. } => frames.push(Frame::Import(name)),
                 Call::Callback { name, outer } => {
                     if let Some(place) = fault.take() {
                         self.walk_code(images, place, true, &mut frames);

@@ -28,7 +28,13 @@ use super::{
     protocol::{Open, OpenBlock, Protocol},
     status::StatusIndication,
 };
-use crate::{clock::TimerId, inf::Values, machine::Machine, report::BugCheck};
+use crate::{
+    clock::TimerId,
+    history::{Kind, Object},
+    inf::Values,
+    machine::Machine,
+    report::BugCheck,
+};
 
 /// State of an adapter ("Miniport Adapter States and Operations").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,16 +53,23 @@ pub enum AdapterState {
     Pausing,
 }
 
-impl fmt::Display for AdapterState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl AdapterState {
+    /// Its name, as in "Miniport Adapter States and Operations".
+    const fn name(self) -> &'static str {
+        match self {
             Self::Halted => "Halted",
             Self::Initializing => "Initializing",
             Self::Paused => "Paused",
             Self::Restarting => "Restarting",
             Self::Running => "Running",
             Self::Pausing => "Pausing",
-        })
+        }
+    }
+}
+
+impl fmt::Display for AdapterState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -187,6 +200,19 @@ impl AdapterBlock {
 
     pub(super) fn set_state(&self, state: AdapterState) {
         *self.state.lock() = state;
+        self.note(state.name(), 0);
+    }
+
+    /// Notes an event in its life.
+    pub(super) fn note(&self, what: &'static str, value: u64) {
+        if let Some(machine) = self.machine.upgrade() {
+            machine.note(Kind::Adapter, self.handle, what, value);
+        }
+    }
+
+    /// The adapter, for its history.
+    pub(super) fn object(&self) -> Object {
+        (Kind::Adapter, self.handle)
     }
 
     pub(super) fn context(&self) -> u64 {

@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     exports::{Export, NDIS},
+    fence::Content,
     gate,
     guarded::{Fence, GuardedBuf},
     irql::Irql,
@@ -46,18 +47,29 @@ pub(super) fn exports() -> Vec<Export> {
 }
 
 /// Structures for a handler, in memory of their own.
-pub(super) fn parameters<T>(machine: &Machine, value: T) -> GuardedBuf {
-    let buffer = GuardedBuf::with(machine.arc(), size_of::<T>(), 8, Fence::End);
+pub(super) fn parameters<T>(machine: &Machine, adapter: &AdapterBlock, value: T) -> GuardedBuf {
+    let mut buffer = GuardedBuf::with(machine.arc(), size_of::<T>(), 8, Fence::End);
+    describe(&mut buffer, adapter, std::any::type_name::<T>());
     // SAFETY: the buffer has the size and the alignment.
     unsafe { buffer.as_ptr().cast::<T>().write(value) };
     buffer
 }
 
-fn check_guard(buffer: &GuardedBuf, name: &str) {
+/// Says what a handler is given.
+fn describe(buffer: &mut GuardedBuf, adapter: &AdapterBlock, name: &'static str) {
+    buffer.describe(Content {
+        what: name.rsplit("::").next().unwrap_or(name),
+        object: Some(adapter.object()),
+        outside: rules::BUFFER_OVERRUN,
+    });
+}
+
+fn check_guard(adapter: &AdapterBlock, buffer: &GuardedBuf, name: &str) {
     if let Some(damage) = buffer.damage() {
-        violation(
+        violation_about(
             rules::BUFFER_OVERRUN,
             format!("the parameters of {name}: {damage}"),
+            &[adapter.object()],
         );
     }
 }
@@ -120,16 +132,17 @@ pub(super) fn initialize(machine: &Machine, adapter: &Arc<AdapterBlock>) -> NDIS
     init.IfIndex = adapter.index;
     // A NET_LUID: the index in bits 24 to 47, the type (Ethernet, 6) above.
     init.NetLuid.Value = (u64::from(adapter.index) << 24) | (6 << 48);
-    let init = parameters(machine, init);
+    let init = parameters(machine, adapter, init);
     let f = handler!(adapter.driver, InitializeHandlerEx);
     let args = [adapter.handle, adapter.driver.context, init.as_ptr() as u64];
     // SAFETY: the driver's MiniportInitializeEx, with its arguments.
     let status = unsafe { gate::call("MiniportInitializeEx", f, &args) } as NDIS_STATUS;
-    check_guard(&init, "MiniportInitializeEx");
+    check_guard(adapter, &init, "MiniportInitializeEx");
     if status == NDIS_STATUS_PENDING {
-        violation(
+        violation_about(
             rules::HANDLER_STATUS,
             "MiniportInitializeEx returned NDIS_STATUS_PENDING",
+            &[adapter.object()],
         );
     }
     if status == NDIS_STATUS_SUCCESS {
@@ -137,9 +150,10 @@ pub(super) fn initialize(machine: &Machine, adapter: &Arc<AdapterBlock>) -> NDIS
         let complete = attributes.registration.is_some() && attributes.general.is_some();
         drop(attributes);
         if !complete {
-            violation(
+            violation_about(
                 rules::ATTRIBUTES,
                 "MiniportInitializeEx succeeded without registration and general attributes",
+                &[adapter.object()],
             );
         }
         adapter.set_state(AdapterState::Paused);
@@ -169,30 +183,33 @@ pub(super) fn restart(machine: &Machine, adapter: &Arc<AdapterBlock>) -> NDIS_ST
     let mut restart: NDIS_MINIPORT_RESTART_PARAMETERS = unsafe { std::mem::zeroed() };
     restart.Header = header::RESTART_PARAMETERS.header(version);
     restart.RestartAttributes = attributes.as_ptr().cast();
-    let restart = parameters(machine, restart);
+    let restart = parameters(machine, adapter, restart);
     let f = handler!(adapter.driver, RestartHandler);
-    let (status, _) = adapter.restart.perform(machine, "MiniportRestart", || {
-        // SAFETY: the driver's MiniportRestart, with its arguments.
-        let status = unsafe {
-            gate::call(
-                "MiniportRestart",
-                f,
-                &[adapter.context(), restart.as_ptr() as u64],
-            )
-        };
-        (status as NDIS_STATUS, false)
-    });
-    check_guard(&restart, "MiniportRestart");
-    check_guard(&attributes, "MiniportRestart");
+    let (status, _) = adapter
+        .restart
+        .perform(machine, adapter, "MiniportRestart", || {
+            // SAFETY: the driver's MiniportRestart, with its arguments.
+            let status = unsafe {
+                gate::call(
+                    "MiniportRestart",
+                    f,
+                    &[adapter.context(), restart.as_ptr() as u64],
+                )
+            };
+            (status as NDIS_STATUS, false)
+        });
+    check_guard(adapter, &restart, "MiniportRestart");
+    check_guard(adapter, &attributes, "MiniportRestart");
     let statuses = [
         NDIS_STATUS_SUCCESS,
         NDIS_STATUS_RESOURCES,
         NDIS_STATUS_FAILURE,
     ];
     if !statuses.contains(&status) {
-        violation(
+        violation_about(
             rules::HANDLER_STATUS,
             format!("MiniportRestart ended with {status:#010x}"),
+            &[adapter.object()],
         );
     }
     if status != NDIS_STATUS_SUCCESS {
@@ -210,12 +227,13 @@ pub(super) fn restart(machine: &Machine, adapter: &Arc<AdapterBlock>) -> NDIS_ST
 fn restart_attributes(machine: &Machine, adapter: &AdapterBlock) -> GuardedBuf {
     let (_, size) = header::RESTART_GENERAL_ATTRIBUTES.for_version(adapter.driver.version);
     let head = std::mem::offset_of!(NDIS_RESTART_ATTRIBUTES, Data);
-    let buffer = GuardedBuf::with(
+    let mut buffer = GuardedBuf::with(
         machine.arc(),
         head + size_of::<NDIS_RESTART_GENERAL_ATTRIBUTES>(),
         16,
         Fence::End,
     );
+    describe(&mut buffer, adapter, "NDIS_RESTART_ATTRIBUTES");
     let attributes = adapter.attributes.lock();
     let general = attributes.general.as_ref();
     // SAFETY: the buffer has room for both structures, zeroed, and the alignment.
@@ -263,29 +281,32 @@ pub(super) fn pause(machine: &Machine, adapter: &Arc<AdapterBlock>, reason: u32)
     let mut pause: NDIS_MINIPORT_PAUSE_PARAMETERS = unsafe { std::mem::zeroed() };
     pause.Header = header::PAUSE_PARAMETERS.header(adapter.driver.version);
     pause.PauseReason = reason;
-    let pause = parameters(machine, pause);
+    let pause = parameters(machine, adapter, pause);
     let f = handler!(adapter.driver, PauseHandler);
-    adapter.pause.perform(machine, "MiniportPause", || {
-        // SAFETY: the driver's MiniportPause, with its arguments.
-        let status = unsafe {
-            gate::call(
-                "MiniportPause",
-                f,
-                &[adapter.context(), pause.as_ptr() as u64],
-            )
-        } as NDIS_STATUS;
-        if ![NDIS_STATUS_SUCCESS, NDIS_STATUS_PENDING].contains(&status) {
-            violation(
-                rules::PAUSE_RETURN,
-                format!("MiniportPause returned {status:#010x}"),
-            );
-        }
-        if status == NDIS_STATUS_SUCCESS {
-            check_paused(machine, adapter);
-        }
-        (status, false)
-    });
-    check_guard(&pause, "MiniportPause");
+    adapter
+        .pause
+        .perform(machine, adapter, "MiniportPause", || {
+            // SAFETY: the driver's MiniportPause, with its arguments.
+            let status = unsafe {
+                gate::call(
+                    "MiniportPause",
+                    f,
+                    &[adapter.context(), pause.as_ptr() as u64],
+                )
+            } as NDIS_STATUS;
+            if ![NDIS_STATUS_SUCCESS, NDIS_STATUS_PENDING].contains(&status) {
+                violation_about(
+                    rules::PAUSE_RETURN,
+                    format!("MiniportPause returned {status:#010x}"),
+                    &[adapter.object()],
+                );
+            }
+            if status == NDIS_STATUS_SUCCESS {
+                check_paused(machine, adapter);
+            }
+            (status, false)
+        });
+    check_guard(adapter, &pause, "MiniportPause");
     adapter.set_state(AdapterState::Paused);
     check_reported(adapter);
 }
@@ -298,6 +319,7 @@ fn check_paused(machine: &Machine, adapter: &AdapterBlock) {
         let which = send::outstanding(machine, adapter).join(", ");
         let mut objects = send::objects(machine, adapter);
         objects.extend(super::receive::objects(machine, adapter));
+        objects.push(adapter.object());
         violation_about(
             rules::PAUSE_COMPLETE,
             format!(
@@ -348,6 +370,7 @@ pub(super) fn halt(machine: &Machine, adapter: &Arc<AdapterBlock>, action: NDIS_
         adapter.sends.load(Ordering::Acquire) == 0 && adapter.oids.at_miniport().is_empty()
     });
     adapter.link.set_sleep(Sleep::entering());
+    adapter.note("MiniportHaltEx", 0);
     let f = handler!(adapter.driver, HaltHandlerEx);
     // SAFETY: the driver's MiniportHaltEx, with its arguments.
     unsafe { gate::call("MiniportHaltEx", f, &[adapter.context(), action as u64]) };
@@ -360,19 +383,25 @@ pub(super) fn pnp_event(machine: &Machine, adapter: &AdapterBlock, event: i32, d
     let mut notice: NET_DEVICE_PNP_EVENT = unsafe { std::mem::zeroed() };
     notice.Header = header::DEVICE_PNP_EVENT.header(adapter.driver.version);
     notice.DevicePnPEvent = event;
-    let buffer = GuardedBuf::with(machine.arc(), data.len(), 8, Fence::End);
+    adapter.note("told of device PnP event", event as u64);
+    let mut buffer = GuardedBuf::with(machine.arc(), data.len(), 8, Fence::End);
+    describe(
+        &mut buffer,
+        adapter,
+        "InformationBuffer of NET_DEVICE_PNP_EVENT",
+    );
     buffer.write(0, data);
     if !data.is_empty() {
         notice.InformationBuffer = buffer.as_ptr() as PVOID;
         notice.InformationBufferLength = u32::try_from(data.len()).unwrap_or(u32::MAX);
     }
-    let notice = parameters(machine, notice);
+    let notice = parameters(machine, adapter, notice);
     let f = handler!(adapter.driver, DevicePnPEventNotifyHandler);
     let args = [adapter.context(), notice.as_ptr() as u64];
     // SAFETY: the driver's MiniportDevicePnPEventNotify, with its arguments.
     unsafe { gate::call("MiniportDevicePnPEventNotify", f, &args) };
-    check_guard(&notice, "MiniportDevicePnPEventNotify");
-    check_guard(&buffer, "MiniportDevicePnPEventNotify");
+    check_guard(adapter, &notice, "MiniportDevicePnPEventNotify");
+    check_guard(adapter, &buffer, "MiniportDevicePnPEventNotify");
 }
 
 /// MiniportShutdownEx, at the current IRQL.

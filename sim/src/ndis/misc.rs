@@ -13,7 +13,7 @@ use crate::{
     exports::{Export, NDIS},
     irql::Irql,
     processor,
-    report::violation,
+    report::violation_about,
     sync::Event,
 };
 
@@ -113,10 +113,11 @@ extern "efiapi" fn net_pnp_event(
     event: *const NDIS_OBJECT_HEADER,
 ) -> NDIS_STATUS {
     required(event, "NetPnPEvent");
-    if OidGuard::is_active() {
-        violation(
+    if let Some(request) = OidGuard::active() {
+        violation_about(
             rules::PNP_EVENT_IN_OID,
             "NdisMNetPnPEvent in the context of an OID request",
+            &[request],
         );
     }
     here(|_, state| {

@@ -188,10 +188,14 @@ impl OidRequest {
     }
 
     pub(super) fn buffer(&mut self, machine: &Arc<Machine>) -> Option<GuardedBuf> {
-        // 8-byte alignment, as pool memory has at least, unless the request says otherwise; the end is
-        // fenced as closely as that allows, and the rest by guard bytes.
+        // 8-byte alignment, as pool memory has at least, unless the request says otherwise; one end is
+        // fenced as closely as that allows, and the rest by guard bytes. At its start a page is aligned.
         let align = self.align;
-        let new = |len| GuardedBuf::with(Arc::clone(machine), len, align, Fence::End);
+        let fence = match align {
+            1 => Fence::End,
+            _ => machine.next_fence(),
+        };
+        let new = |len| GuardedBuf::with(Arc::clone(machine), len, align, fence);
         match std::mem::replace(&mut self.contents, Contents::Null) {
             Contents::Null => None,
             Contents::Bytes(bytes) => {

@@ -22,12 +22,7 @@ use super::{
     protocol::OpenBlock,
     rules,
 };
-use crate::{
-    fence::Content,
-    guarded::{Fence, GuardedBuf},
-    history::Kind,
-    machine::Machine,
-};
+use crate::{fence::Content, guarded::GuardedBuf, history::Kind, machine::Machine};
 
 /// Which path a request takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,7 +126,7 @@ impl OidBlock {
         machine: &Arc<Machine>,
     ) -> Self {
         let size = size_of::<NDIS_OID_REQUEST>();
-        let mut structure = GuardedBuf::with(Arc::clone(machine), size, 16, Fence::End);
+        let mut structure = GuardedBuf::with(Arc::clone(machine), size, 16, machine.next_fence());
         let object = Some((Kind::OidRequest, structure.as_ptr() as u64));
         let content = |what| Content {
             what,

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     history::{Kind, Object},
-    report::{violation, violation_about},
+    report::violation_about,
 };
 
 /// OIDs that NdisOidComplete lets fail only because the adapter is going or
@@ -86,9 +86,10 @@ pub(super) fn prepare(adapter: &AdapterBlock, block: &OidBlock) {
 pub(super) fn check_reported(adapter: &AdapterBlock) {
     let unreported = adapter.unreported.lock().take();
     if let Some(changed) = unreported {
-        violation(
+        violation_about(
             rules::OFFLOAD_INDICATION,
             format!("{changed} was not followed by NDIS_STATUS_TASK_OFFLOAD_CURRENT_CONFIG"),
+            &[adapter.object()],
         );
     }
 }
@@ -134,6 +135,10 @@ pub(super) fn check_adapter(
         return;
     }
     if indications == block.indications.load(Ordering::Acquire) {
+        adapter.note(
+            "not indicated: the change of offloads by OID",
+            block.oid.into(),
+        );
         *adapter.unreported.lock() = Some(block.to_string());
     } else if block.oid == OID_TCP_OFFLOAD_PARAMETERS {
         check_switched_off(adapter, block);
@@ -212,9 +217,10 @@ pub(super) fn check_result(block: &OidBlock, status: NDIS_STATUS) -> OidResult {
         result.address = buffer.as_ptr() as u64;
     }
     if let Some(damage) = block.structure.damage() {
-        violation(
+        violation_about(
             rules::BUFFER_OVERRUN,
             format!("the structure of {block}: {damage}"),
+            &object(block),
         );
     }
     result

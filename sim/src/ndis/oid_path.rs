@@ -150,7 +150,7 @@ fn hand_over(
     block.stage.store(CALLED, Ordering::Release);
     note(block, name, 0);
     prepare(adapter, block);
-    let guard = super::watch::OidGuard::enter();
+    let guard = super::watch::OidGuard::enter(block);
     if block.is_to_sleep() {
         adapter.link.set_sleep(Sleep::entering());
     }

@@ -3,8 +3,8 @@
 use ndis_sys::{NDIS_STATUS, NDIS_STATUS_FAILURE, NDIS_STATUS_PENDING};
 use parking_lot::{Condvar, Mutex};
 
-use super::rules;
-use crate::{machine::Machine, report::violation, sync};
+use super::{adapter::AdapterBlock, rules};
+use crate::{machine::Machine, report::violation_about, sync};
 
 /// An operation that a handler may leave pending.
 #[derive(Default)]
@@ -51,6 +51,7 @@ impl Operation {
     pub(super) fn perform(
         &self,
         machine: &Machine,
+        adapter: &AdapterBlock,
         name: &'static str,
         call: impl FnOnce() -> (NDIS_STATUS, bool),
     ) -> (NDIS_STATUS, bool) {
@@ -62,9 +63,10 @@ impl Operation {
             *stage = Stage::Idle;
             drop(stage);
             if early {
-                violation(
+                violation_about(
                     rules::ADAPTER_STATE,
                     format!("{name} returned {status:#010x} and the miniport completed it as well"),
+                    &[adapter.object()],
                 );
             }
             return (status, flag);

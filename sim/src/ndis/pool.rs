@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     exports::{Export, NDIS},
+    history::Kind as Object,
     irql::Irql,
     report::violation,
 };
@@ -152,6 +153,7 @@ fn add_pool(
     context_size: u16,
 ) -> NDIS_HANDLE {
     let handle = state.handle();
+    here(|machine, _| machine.note(Object::NetBufferPool, handle, "allocated", 0));
     let live = AtomicUsize::new(0);
     state.pools.insert(
         handle,
@@ -177,7 +179,7 @@ extern "efiapi" fn free_buffer_pool(handle: NDIS_HANDLE) {
 }
 
 fn free_pool(handle: NDIS_HANDLE, lists: bool) {
-    here(|_, state| {
+    here(|machine, state| {
         let pool = find_pool(state, handle, lists);
         if pool.live() != 0 {
             violation(
@@ -190,6 +192,7 @@ fn free_pool(handle: NDIS_HANDLE, lists: bool) {
             );
         }
         state.pools.remove(pool.handle);
+        machine.note(Object::NetBufferPool, pool.handle, "freed", 0);
     });
 }
 

@@ -14,16 +14,11 @@ use super::{
     rules,
     send_buffer::{SendNb, SendNbl},
 };
-use crate::{
-    fence::Content,
-    guarded::{Fence, GuardedBuf},
-    history::Kind,
-    machine::Machine,
-};
+use crate::{fence::Content, guarded::GuardedBuf, history::Kind, machine::Machine};
 
 /// The memory of a NET_BUFFER's MDLs.
 enum Memory {
-    /// Each MDL's bytes against an inaccessible page.
+    /// Each MDL's bytes against an inaccessible page, at the one end or at the other.
     Each(Vec<GuardedBuf>),
     /// All of them in one, with guard bytes between.
     Arena(GuardedBuf, Vec<usize>),
@@ -94,7 +89,7 @@ impl PreparedNbl {
             .map(|(len, va)| mdl_size(*va as u64, *len as u32).next_multiple_of(16))
             .sum();
         let room = NBL_SIZE + size_of::<NET_BUFFER>() * lengths.len() + mdl_room;
-        let mut structures = GuardedBuf::with(machine.arc(), room, 16, Fence::End);
+        let mut structures = GuardedBuf::with(machine.arc(), room, 16, machine.next_fence());
         let object = Some((Kind::NetBufferList, structures.as_ptr() as u64));
         let content = |what| Content {
             what,
@@ -457,13 +452,13 @@ fn allocate(machine: &Arc<Machine>, lengths: &[usize], many: usize) -> (Memory, 
     if lengths.len() <= many {
         let buffers: Vec<GuardedBuf> = lengths
             .iter()
-            .map(|len| GuardedBuf::with(Arc::clone(machine), *len, 1, Fence::End))
+            .map(|len| GuardedBuf::with(Arc::clone(machine), *len, 1, machine.next_fence()))
             .collect();
         let addresses = buffers.iter().map(GuardedBuf::as_ptr).collect();
         return (Memory::Each(buffers), addresses);
     }
     let total = lengths.iter().sum::<usize>() + GAP * lengths.len();
-    let arena = GuardedBuf::with(Arc::clone(machine), total, 1, Fence::End);
+    let arena = GuardedBuf::with(Arc::clone(machine), total, 1, machine.next_fence());
     let (mut addresses, mut gaps, mut at) = (Vec::new(), Vec::new(), 0);
     for len in lengths {
         arena.write(at, &[GAP_BYTE; GAP]);

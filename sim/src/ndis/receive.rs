@@ -225,12 +225,15 @@ extern "efiapi" fn indicate(
         // SAFETY: the miniport's chain; each member is looked up before use.
         let lists = unsafe { chain(first) };
         if lists.is_empty() || lists.len() != count as usize {
-            violation(
+            let named = lists.iter().take(REPORTED);
+            let named: Vec<_> = named.map(|l| (Kind::NetBufferList, *l as u64)).collect();
+            violation_about(
                 rules::INDICATE_RECEIVE,
                 format!(
                     "NumberOfNetBufferLists is {count}, the chain has {}",
                     lists.len()
                 ),
+                &named,
             );
         }
         let loan = flags & NDIS_RECEIVE_FLAGS_RESOURCES != 0;

@@ -10,8 +10,8 @@ use ndis_sys::{
 };
 
 use super::{
-    adapter::AdapterBlock, driver::handler, lifecycle::parameters, oid_path, rules, send,
-    state::here, status::StatusIndication,
+    adapter::AdapterBlock, driver::handler, lifecycle::parameters, oid_checks::object, oid_path,
+    rules, send, state::here, status::StatusIndication,
 };
 use crate::{
     exports::{Export, NDIS},
@@ -19,7 +19,7 @@ use crate::{
     irql::Irql,
     machine::Machine,
     processor,
-    report::violation,
+    report::{violation, violation_about},
 };
 
 pub(super) fn exports() -> Vec<Export> {
@@ -41,23 +41,26 @@ pub(super) fn reset(machine: &Machine, adapter: &Arc<AdapterBlock>) -> NDIS_STAT
         return NDIS_STATUS_RESET_IN_PROGRESS;
     }
     tell(adapter, NDIS_STATUS_RESET_START);
-    let flag = parameters(machine, 0u64);
-    let (status, addressing) = adapter.reset.perform(machine, "MiniportResetEx", || {
-        // SAFETY: the driver's MiniportResetEx, with its arguments.
-        let status = unsafe {
-            gate::call(
-                "MiniportResetEx",
-                f,
-                &[adapter.context(), flag.as_ptr() as u64],
-            )
-        };
-        let addressing = flag.read(0, 1)[0] != 0;
-        let status = status as NDIS_STATUS;
-        if status == NDIS_STATUS_SUCCESS {
-            check_reset(machine, adapter);
-        }
-        (status, addressing)
-    });
+    adapter.note("MiniportResetEx", 0);
+    let flag = parameters(machine, adapter, 0u64);
+    let (status, addressing) = adapter
+        .reset
+        .perform(machine, adapter, "MiniportResetEx", || {
+            // SAFETY: the driver's MiniportResetEx, with its arguments.
+            let status = unsafe {
+                gate::call(
+                    "MiniportResetEx",
+                    f,
+                    &[adapter.context(), flag.as_ptr() as u64],
+                )
+            };
+            let addressing = flag.read(0, 1)[0] != 0;
+            let status = status as NDIS_STATUS;
+            if status == NDIS_STATUS_SUCCESS {
+                check_reset(machine, adapter);
+            }
+            (status, addressing)
+        });
     let statuses = [
         NDIS_STATUS_SUCCESS,
         NDIS_STATUS_RESET_IN_PROGRESS,
@@ -65,11 +68,13 @@ pub(super) fn reset(machine: &Machine, adapter: &Arc<AdapterBlock>) -> NDIS_STAT
         NDIS_STATUS_HARD_ERRORS,
     ];
     if !statuses.contains(&status) {
-        violation(
+        violation_about(
             rules::HANDLER_STATUS,
             format!("MiniportResetEx ended with {status:#010x}"),
+            &[adapter.object()],
         );
     }
+    adapter.note("the reset is complete, with status", status as u32 as u64);
     if addressing && status == NDIS_STATUS_SUCCESS {
         restore(machine, adapter);
     }
@@ -86,13 +91,17 @@ fn check_reset(machine: &Machine, adapter: &AdapterBlock) {
     let sends = send::held(machine, adapter);
     let requests = adapter.oids.pending();
     if !sends.is_empty() || !requests.is_empty() {
-        violation(
+        let mut objects = send::objects(machine, adapter);
+        objects.extend(requests.iter().flat_map(|block| object(block)));
+        objects.push(adapter.object());
+        violation_about(
             rules::RESET_COMPLETE,
             format!(
                 "the reset is complete with {} sends and {} OID requests pending",
                 sends.len(),
                 requests.len()
             ),
+            &objects,
         );
     }
 }

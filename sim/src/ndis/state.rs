@@ -217,7 +217,7 @@ impl State {
             note(
                 rules::ALLOCATE_NET_BUFFER,
                 format!("{p} with {} structures allocated is not freed", p.live()),
-                None,
+                Some((Kind::NetBufferPool, p.handle)),
             );
         }
         for m in self.mdls.all().iter().filter(|m| m.owner == owner) {

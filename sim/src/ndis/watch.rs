@@ -13,7 +13,13 @@ use super::{
     oid_block::OidBlock,
     reset, rules, send,
 };
-use crate::{gate, history::Kind, irql::Irql, machine::Machine, report::violation_on_about};
+use crate::{
+    gate,
+    history::{Kind, Object},
+    irql::Irql,
+    machine::Machine,
+    report::violation_on_about,
+};
 
 /// NdisTimedOidComplete
 const OID_LIMIT: Duration = Duration::from_secs(12);
@@ -27,28 +33,30 @@ const PERIOD: Duration = Duration::from_secs(1);
 const HANG_PERIOD: Duration = Duration::from_secs(2);
 
 thread_local! {
-    /// How many OID handlers run on this thread.
-    static IN_OID: Cell<u32> = const { Cell::new(0) };
+    /// The request whose handler runs on this thread.
+    static IN_OID: Cell<Option<u64>> = const { Cell::new(None) };
 }
 
 /// Marks that an OID handler runs on this thread.
-pub(super) struct OidGuard(());
+pub(super) struct OidGuard {
+    outer: Option<u64>,
+}
 
 impl OidGuard {
-    pub(super) fn enter() -> Self {
-        IN_OID.set(IN_OID.get() + 1);
-        Self(())
+    pub(super) fn enter(block: &OidBlock) -> Self {
+        let outer = IN_OID.replace(Some(block.address()));
+        Self { outer }
     }
 
-    /// Whether the caller was called, however indirectly, by an OID handler.
-    pub(super) fn is_active() -> bool {
-        IN_OID.get() != 0
+    /// The request by whose handler the caller was called, however indirectly.
+    pub(super) fn active() -> Option<Object> {
+        IN_OID.get().map(|address| (Kind::OidRequest, address))
     }
 }
 
 impl Drop for OidGuard {
     fn drop(&mut self) {
-        IN_OID.set(IN_OID.get().saturating_sub(1));
+        IN_OID.set(self.outer);
     }
 }
 

@@ -6,7 +6,7 @@ use ndis_sim::{Irql, processor};
 use ndis_sys::*;
 
 use super::{
-    driver::{At, Loop, Misdeed, next},
+    driver::{At, Loop, Misdeed, look, next},
     handlers::TAG,
 };
 use crate::ndis;
@@ -81,6 +81,15 @@ fn complete(adapter: &Loop, nbl: *mut NET_BUFFER_LIST, flags: u32) {
             done();
             done();
         }
+        Misdeed::ReadCompletedSend => {
+            done();
+            // The protocol frees its request some time after it has got it back.
+            let mut kept = adapter.kept.lock().unwrap();
+            kept.push_back(nbl as u64);
+            let first = kept[0];
+            drop(kept);
+            look(first);
+        }
         _ => done(),
     }
 }
@@ -113,6 +122,12 @@ unsafe fn spoil(adapter: &Loop, nbl: *mut NET_BUFFER_LIST) {
                     .cast::<u8>()
                     .add((*mdl).ByteCount as usize) = 0;
             }
+            Misdeed::ReadBehindSend => {
+                look((*mdl).MappedSystemVa as u64 + u64::from((*mdl).ByteCount))
+            }
+            Misdeed::ReadBeforeSend => look((*mdl).MappedSystemVa as u64 - 1),
+            // The only MDL is the last of the structures, and has a page or two.
+            Misdeed::ReadBehindList => look(mdl as u64 + (*mdl).Size as u64 + 8),
             _ => {}
         }
     }

@@ -80,6 +80,10 @@ pub enum Misdeed {
     KeepSend,
     KeepFirstSend,
     Overrun,
+    ReadBehindSend,
+    ReadBeforeSend,
+    ReadBehindList,
+    ReadCompletedSend,
     // Receives
     IndicateTwice,
     OtherSource,
@@ -98,6 +102,11 @@ pub enum Misdeed {
     TooManyBytes,
     NeededTooSmall,
     WriteBeforeBuffer,
+    ReadBehindBuffer,
+    ReadBeforeBuffer,
+    ReadBehindRequest,
+    ReadCompletedOid,
+    ReadBehindParameters,
     KeepOid,
     PnpInOid,
     // IPsec task offload version 2
@@ -316,6 +325,12 @@ macro_rules! ndis {
         f($($arg as u64),*)
     }};
     (@slot $arg:expr) => { u64 };
+}
+
+/// Reads a byte that may or may not be there.
+pub fn look(address: u64) {
+    // SAFETY: none: that it must not be read is the point.
+    let _ = unsafe { (address as *const u8).read_volatile() };
 }
 
 /// First list of a chain that is not NULL.

@@ -6,7 +6,7 @@ use ndis_sim::{Irql, ndis::header, processor};
 use ndis_sys::*;
 
 use super::{
-    driver::{At, Loop, Misdeed},
+    driver::{At, Loop, Misdeed, look},
     handlers::zeroed,
     initialize::{configure, offload, offload_ipv6_checksum, registration, set},
     plan,
@@ -178,6 +178,12 @@ pub unsafe extern "efiapi" fn pause(
     adapter.running.store(false, SeqCst);
     if let Some(status) = adapter.deed(At::Pause, parameters as u64) {
         return status;
+    }
+    if adapter.does(Misdeed::ReadBehindParameters) {
+        look(
+            parameters as u64
+                + size_of::<NDIS_MINIPORT_PAUSE_PARAMETERS>().next_multiple_of(8) as u64,
+        );
     }
     if adapter.does(Misdeed::PauseFails) {
         return NDIS_STATUS_FAILURE;

@@ -18,6 +18,7 @@ use std::{
 pub use driver::{At, Deed, Misdeed, Plan};
 use ndis_sim::{
     BugCheck, Machine, Rule,
+    guarded::Fence,
     inf::Inf,
     ndis::{
         Adapter, AdapterConfig, AdapterState, Collector, Error, Miniport, OidRequest, Open,
@@ -99,6 +100,7 @@ impl Rig {
             .stack_limit(None)
             .manual_clock(manual_clock)
             .watchdog(Duration::from_secs(30))
+            .buffers(Fence::End)
             .build();
         Self::on(plan, machine)
     }

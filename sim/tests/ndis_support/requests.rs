@@ -6,9 +6,10 @@ use ndis_sim::{Irql, ndis::header, processor};
 use ndis_sys::*;
 
 use super::{
-    driver::{At, Loop, Misdeed},
+    driver::{At, Loop, Misdeed, look},
     initialize::SA_CAPACITY,
     life::{indicate_offload, tell_link},
+    plan,
 };
 use crate::ndis;
 
@@ -138,7 +139,16 @@ fn pend(adapter: &Loop, request: *mut NDIS_OID_REQUEST, status: NDIS_STATUS) -> 
 }
 
 extern "efiapi" fn complete_oid(handle: u64, request: u64, status: u64) {
+    // Looked up before: the test may be over once the request is complete.
+    let looks = plan().does(Misdeed::ReadCompletedOid);
     ndis!(NdisMOidRequestComplete(handle, request, status));
+    if looks {
+        // The protocol frees its request some time after it has got it back.
+        for _ in 0..5000 {
+            look(request);
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    }
 }
 
 /// Answers a query.
@@ -157,8 +167,15 @@ unsafe fn answer(adapter: &Loop, request: *mut NDIS_OID_REQUEST, data: &[u8]) ->
         }
         std::ptr::copy_nonoverlapping(data.as_ptr(), (*query).InformationBuffer.cast(), data.len());
         (*query).BytesWritten = data.len() as u32;
-        if adapter.does(Misdeed::WriteBeforeBuffer) {
-            (*query).InformationBuffer.cast::<u8>().sub(1).write(0);
+        let buffer = (*query).InformationBuffer as u64;
+        match adapter.plan.misdeed {
+            Misdeed::WriteBeforeBuffer => (*query).InformationBuffer.cast::<u8>().sub(1).write(0),
+            Misdeed::ReadBehindBuffer => {
+                look(buffer + u64::from((*query).InformationBufferLength).next_multiple_of(8));
+            }
+            Misdeed::ReadBeforeBuffer => look(buffer - 1),
+            Misdeed::ReadBehindRequest => look(request as u64 + size_of_val(&*request) as u64),
+            _ => {}
         }
         if adapter.does(Misdeed::TooManyBytes) {
             (*query).BytesWritten = (*query).InformationBufferLength + 1;

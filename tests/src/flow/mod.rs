@@ -26,6 +26,7 @@ use tcpip::{
 
 use crate::{
     large::Large,
+    mostly_compact,
     packets::{Net, Packet, Transport, nets, tcp, udp},
 };
 
@@ -293,7 +294,11 @@ impl Flow {
                 }
             }
         };
-        list.cookie(cookie).compact()
+        let list = list.cookie(cookie);
+        match self.contents {
+            Contents::Large => mostly_compact(list, number / SEGMENTS),
+            _ => mostly_compact(list, number),
+        }
     }
 
     fn large_at(&self, number: u64, packet: &Packet) -> Option<Large> {

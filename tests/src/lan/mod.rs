@@ -10,7 +10,10 @@ use ndis_sys::{
     NDIS_PACKET_TYPE_DIRECTED, NDIS_STATUS_SUCCESS, OID_OFFLOAD_ENCAPSULATION,
 };
 
-use crate::switch::{Switch, SwitchPort, config, frame};
+use crate::{
+    mostly_compact,
+    switch::{Switch, SwitchPort, config, frame},
+};
 
 /// What the adapters receive unless a test says otherwise.
 pub const USUAL: u32 =
@@ -133,8 +136,9 @@ impl Batch {
     /// Adds a list of packets, each with the frame that it is.
     pub fn push(&mut self, packets: Vec<(SendNb, Vec<u8>)>) {
         let (packets, frames): (_, Vec<_>) = packets.into_iter().unzip();
+        let list = SendNbl::with_net_buffers(packets);
         self.lists
-            .push(SendNbl::with_net_buffers(packets).compact());
+            .push(mostly_compact(list, self.lists.len() as u64));
         self.frames.extend(frames);
     }
 }

@@ -4,6 +4,7 @@ use ndis_sim::ndis::{SendNb, SendNbl};
 use tcpip::packet::ETHERNET_HEADER;
 
 use super::{framing::Framed, keys::Keyed, row::Row};
+use crate::mostly_compact;
 
 /// The IP packets of Ethernet.
 pub const MTU: usize = 1500;
@@ -91,10 +92,13 @@ impl Layout {
         let nb = SendNb::new(frame);
         match self {
             Self::Whole => SendNbl::with_net_buffers(vec![nb]),
-            Self::Fields => SendNbl::with_net_buffers(vec![nb.split(&fields(framed))]).compact(),
+            Self::Fields => {
+                let list = SendNbl::with_net_buffers(vec![nb.split(&fields(framed))]);
+                mostly_compact(list, number as u64)
+            }
             Self::Odd => {
                 let nb = nb.data_offset(number % 23).slack(number % 5).split_every(7);
-                SendNbl::with_net_buffers(vec![nb]).compact()
+                mostly_compact(SendNbl::with_net_buffers(vec![nb]), number as u64)
             }
             Self::Bytes => SendNbl::with_net_buffers(vec![nb.split_every(1)]).compact(),
             Self::Two => SendNbl::with_net_buffers(vec![nb.split(&[number * 7919 % len])]),
