@@ -474,6 +474,31 @@ fn a_callback_that_never_returns_is_a_hang() {
     assert!(check.message().contains("TestCallback"), "{check}");
 }
 
+/// KeLowerIrql of the headers for C is a write to CR8.
+#[test]
+fn the_irql_register_is_not_lowered_with_a_lock_held() {
+    extern "efiapi" fn lower(acquire: F1, lock: u64) -> u64 {
+        acquire(lock);
+        // SAFETY: the simulator emulates the instruction.
+        unsafe { std::arch::asm!("mov cr8, {}", in(reg) 0u64) };
+        0
+    }
+    let m = machine();
+    let acquire = import(&m, "KeAcquireSpinLockRaiseToDpc");
+    let args = [acquire, leaked(0)];
+    let check = stopped(
+        &m,
+        Irql::PASSIVE,
+        lower as *const (),
+        &args,
+        rules::SPIN_LOCK_HELD,
+    );
+    assert!(
+        check.message().contains("IRQL lowered to PASSIVE_LEVEL"),
+        "{check}"
+    );
+}
+
 #[test]
 fn the_irql_register_is_emulated() {
     #[unsafe(naked)]

@@ -6,6 +6,7 @@ mod ndis_support;
 use ndis_sim::{
     Rule,
     ndis::{Collector, OidRequest, PowerState, SendNbl, header, rules},
+    report::rules as machine_rules,
 };
 use ndis_support::{deeds::*, handlers::zeroed, life::status, *};
 use ndis_sys::*;
@@ -341,4 +342,31 @@ fn status_indications() {
         rules::STATUS_INDICATION,
         "StatusBufferSize without a StatusBuffer",
     );
+}
+
+/// Headers for C make a read of CR8 of KeGetCurrentIrql.
+#[test]
+fn flags_tell_the_irql_and_not_the_register() {
+    fn irql() -> u64 {
+        let level: u64;
+        // SAFETY: the simulator emulates the instruction.
+        unsafe { std::arch::asm!("mov {}, cr8", out(reg) level) };
+        level
+    }
+    deed(
+        At::Send,
+        |_, _| {
+            irql();
+            None
+        },
+        machine_rules::FLAGS_IRQL,
+        "CR8 is read in MiniportSendNetBufferLists",
+    );
+    // Elsewhere nothing else says what it is.
+    let ask: Deed = |_, _| {
+        assert_eq!(irql(), 0);
+        None
+    };
+    let rig = Rig::new(Plan::new((6, 30)).doing(At::Initialize, ask));
+    whole_life(&rig).unwrap();
 }

@@ -246,6 +246,46 @@ fn timers_work_items_and_drivers() {
 }
 
 #[test]
+fn functions_of_protocol_drivers() {
+    deed(
+        At::Initialize,
+        |adapter, _| {
+            let _raised = processor::current().raise(Irql::DISPATCH);
+            ndis!(NdisMNetPnPEvent(adapter.handle, [0u64; 21].as_ptr()));
+            None
+        },
+        rules::IRQL_PROTOCOL,
+        "NdisMNetPnPEvent",
+    );
+}
+
+/// Objects of the driver live while it has adapters: it is the last halt that has to find them freed.
+#[test]
+fn generic_objects_are_gone_with_the_last_adapter() {
+    let leak: Deed = |adapter, _| {
+        let driver = adapter.plan.driver.load(SeqCst);
+        ndis!(NdisAllocateGenericObject(driver, TAG, 8));
+        None
+    };
+    let rig = Rig::new(Plan::new((6, 30)).doing(At::Initialize, leak));
+    let driver = rig.load().unwrap();
+    let [first, second] = [1, 2].map(|last| {
+        let config = Rig::config().mac([2, 0, 0, 0, 0, last]);
+        driver.add_adapter(config).unwrap()
+    });
+    first.halt().unwrap();
+    let error = second.halt().unwrap_err();
+    let check = error.bug_check().unwrap_or_else(|| panic!("{error}"));
+    assert_eq!(check.rule(), rules::ALLOCATE_GENERIC_OBJECT, "{check}");
+    assert!(
+        check
+            .message()
+            .contains("MiniportHaltEx of the last adapter"),
+        "{check}"
+    );
+}
+
+#[test]
 fn attributes() {
     let cases: [(Deed, &str); 10] = [
         (

@@ -1,4 +1,4 @@
-//! NDISTest 6.5 - [2 Machine] - MultiCast.
+//! NDISTest 6.5 - [2 Machine] - MultiCast Address.
 
 use ipsecov2_tests::{
     hlk::{Case, Job},
@@ -13,7 +13,7 @@ const MOST: u8 = 32;
 /// The job.
 pub fn job() -> Job {
     Job {
-        name: "NDISTest 6.5 - [2 Machine] - MultiCast",
+        name: "NDISTest 6.5 - [2 Machine] - MultiCast Address",
         requirement: "Device.Network.LAN.Base.32MulticastAddresses",
         checks: "32 multicast addresses are received, however they are added and deleted, and no others",
         cases: vec![

@@ -7,7 +7,10 @@ use std::{
     sync::OnceLock,
 };
 
-use super::{emulate, unwind::Place};
+use super::{
+    emulate::{self, Cr8, Refusal},
+    unwind::Place,
+};
 use crate::{
     processor,
     report::{rules, violation, violation_about},
@@ -35,6 +38,8 @@ pub(crate) struct Fault {
     write: bool,
     /// Integer registers, in the order of the x64 encoding.
     registers: [u64; 16],
+    /// The instruction could have been executed, and breaks a rule.
+    refused: Option<Refusal>,
 }
 
 /// The registers of a signal's context, in the order of the x64 encoding.
@@ -150,8 +155,13 @@ extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, context: *mut
         return; // The thread parks itself at its next transition.
     }
     let privileged = signal == libc::SIGSEGV && code == libc::SI_KERNEL && in_driver;
-    if privileged && code_at(rip).is_some_and(|c| emulate::cr8(&cpu, c, registers)) {
-        return;
+    let mut refused = None;
+    if privileged && let Some(code) = code_at(rip) {
+        match emulate::cr8(&cpu, code, registers) {
+            Cr8::Done => return,
+            Cr8::Refused(refusal) => refused = Some(refusal),
+            Cr8::Other => {}
+        }
     }
     thread.fault.set(Some(Fault {
         signal,
@@ -161,6 +171,7 @@ extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, context: *mut
         rsp,
         write,
         registers: general,
+        refused,
     }));
     // Go on in `land`, on the host stack; the driver's frames stay as they are.
     let stack = if in_driver { thread.host_rsp() } else { rsp };
@@ -231,6 +242,7 @@ extern "C" fn land() -> ! {
         rsp,
         write,
         registers,
+        refused,
     } = fault;
     if thread.stack().contains(rsp) {
         thread.faulted.set(Some(Place { rip, registers }));
@@ -248,6 +260,20 @@ extern "C" fn land() -> ! {
         }
         None => format!("0x{rip:x} in the simulator's {what}, with what the driver passed"),
     };
+    match refused {
+        Some(Refusal::Asked) => violation(
+            rules::FLAGS_IRQL,
+            format!(
+                "CR8 is read in {}, whose flags tell, at {place}",
+                thread.callback()
+            ),
+        ),
+        Some(Refusal::Lowered(level, lock)) => violation(
+            rules::SPIN_LOCK_HELD,
+            format!("IRQL lowered to {level} with spin lock 0x{lock:x} held, at {place}"),
+        ),
+        None => {}
+    }
     if thread.stack().is_guard(address) {
         violation(
             rules::STACK_OVERFLOW,

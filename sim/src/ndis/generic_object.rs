@@ -36,14 +36,12 @@ pub(super) fn exports() -> Vec<Export> {
     ]
 }
 
-extern "efiapi" fn allocate(_driver_object: PVOID, tag: ULONG, size: u16) -> PVOID {
+extern "efiapi" fn allocate(driver_object: PVOID, tag: ULONG, size: u16) -> PVOID {
     here(|machine, state| {
         if machine.faults().hit("NdisAllocateGenericObject") {
             return std::ptr::null_mut();
         }
-        // A DRIVER_OBJECT is optional: the object belongs to whichever driver calls.
-        let drivers = state.drivers.all();
-        let owner = Owner::Driver(drivers.first().map_or(0, |d| d.handle));
+        let owner = state.caller(machine, driver_object as u64);
         let len = SIZE + usize::from(size);
         let address = machine.kernel().pool.allocate(len, tag, true) as u64;
         if address != 0 {

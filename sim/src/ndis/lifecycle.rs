@@ -375,6 +375,13 @@ pub(super) fn halt(machine: &Machine, adapter: &Arc<AdapterBlock>, action: NDIS_
     // SAFETY: the driver's MiniportHaltEx, with its arguments.
     unsafe { gate::call("MiniportHaltEx", f, &[adapter.context(), action as u64]) };
     end(machine, adapter, "MiniportHaltEx");
+    // The driver's own objects may serve its other adapters.
+    let driver = adapter.driver.handle;
+    let adapters = machine.ndis().adapters.all();
+    if !adapters.iter().any(|a| a.driver.handle == driver) {
+        let leaks = machine.ndis().generic_objects_of(Owner::Driver(driver));
+        stop_for_leaks(&leaks, "after MiniportHaltEx of the last adapter");
+    }
 }
 
 /// MiniportDevicePnPEventNotify.

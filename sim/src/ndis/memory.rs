@@ -167,12 +167,8 @@ extern "efiapi" fn allocate_priority(
 extern "efiapi" fn allocate_tag(out: *mut PVOID, len: UINT, tag: ULONG) -> NDIS_STATUS {
     required(out, "VirtualAddress");
     here(|machine, state| {
-        // The function has no handle: the memory belongs to whichever driver calls.
-        let owner = state
-            .drivers
-            .all()
-            .first()
-            .map_or(Owner::Driver(0), |d| Owner::Driver(d.handle));
+        // The function has no handle.
+        let owner = state.caller(machine, 0);
         let memory = allocate(machine, owner, len as usize, tag);
         // SAFETY: checked for NULL.
         unsafe { out.write(memory) };

@@ -44,7 +44,9 @@ pub(super) fn exports() -> Vec<Export> {
             3 + MAX_VALUES as u8,
         ),
         miniport("NdisMSleep", sleep as *const (), 1).at_most(Irql::APC),
-        miniport("NdisMNetPnPEvent", net_pnp_event as *const (), 2).exactly(Irql::PASSIVE),
+        misc("NdisMNetPnPEvent", net_pnp_event as *const (), 2)
+            .exactly(Irql::PASSIVE)
+            .irql_rule(rules::IRQL_PROTOCOL),
         miniport("NdisMRemoveMiniport", remove_miniport as *const (), 1),
     ]
 }

@@ -33,10 +33,12 @@ crate::report::rules! {
             "Timer functions are called at IRQL <= DISPATCH_LEVEL.";
         IRQL_SYNCHRONIZATION = "Irql_Synch_Function", "devtest/ndis-irql-synch-function",
             "Functions for locks and events are called at the IRQL that their pages give.";
+        IRQL_PROTOCOL = "Irql_Protocol_Driver_Function", "devtest/ndis-irql-protocol-driver-function",
+            "Functions for protocol drivers, of which NdisMNetPnPEvent is for miniports, are called at the IRQL that their pages give.";
         IRQL_MISCELLANEOUS = "Irql_Miscellaneous_Function", "devtest/ndis-irql-miscellaneous-function",
             "The other NDIS functions are called at the IRQL that their pages give.";
         ALLOCATE_GENERIC_OBJECT = "NdisAllocateGenericObject", "devtest/ndis-ndisallocategenericobject",
-            "Every generic object is freed once, before the driver deregisters.";
+            "Every generic object is freed once, before MiniportHaltEx of the last adapter ends.";
         ALLOCATE_MDL = "NdisAllocateMdl", "devtest/ndis-ndisallocatemdl",
             "Every MDL of NdisAllocateMdl is freed once, by NdisFreeMdl, before MiniportHaltEx ends.";
         ALLOCATE_NET_BUFFER = "NdisAllocateNetBuffer", "devtest/ndis-ndisallocatenetbuffer",

@@ -176,6 +176,27 @@ impl State {
         )
     }
 
+    /// The driver that calls: the one with that DRIVER_OBJECT if it says so, or whose image the call comes
+    /// from. One that has not registered yet has no handle; the pool knows what is its.
+    pub(super) fn caller(&self, machine: &Machine, object: u64) -> Owner {
+        let drivers = self.drivers.all();
+        let named = drivers.iter().find(|d| d.object == object);
+        let from = processor::current().thread().import_caller();
+        let image = |address| {
+            machine
+                .images()
+                .with_image(address, crate::driver::Image::base)
+        };
+        let calling = || {
+            drivers.iter().find(|d| {
+                let handler = super::driver::handler!(d, InitializeHandlerEx);
+                image(handler as usize) == image(from)
+            })
+        };
+        let driver = named.or_else(calling);
+        Owner::Driver(driver.map_or(0, |d| d.handle))
+    }
+
     /// The driver that an owner belongs to.
     pub(super) fn driver_of(&self, owner: Owner) -> Option<Arc<DriverBlock>> {
         match owner {
@@ -242,19 +263,20 @@ impl State {
                 Some((Kind::WorkItem, w.handle)),
             );
         }
-        for o in self
-            .generic_objects
-            .all()
-            .iter()
-            .filter(|o| o.owner == owner)
-        {
-            note(
-                rules::ALLOCATE_GENERIC_OBJECT,
-                format!("generic object {:#x} is not freed", o.address),
-                Some((Kind::GenericObject, o.address)),
-            );
-        }
+        leaks.extend(self.generic_objects_of(owner));
         leaks
+    }
+
+    /// The generic objects that an owner has not freed.
+    pub(super) fn generic_objects_of(&self, owner: Owner) -> Vec<Leak> {
+        let mut all = self.generic_objects.all();
+        all.retain(|o| o.owner == owner);
+        let leak = |address| Leak {
+            rule: rules::ALLOCATE_GENERIC_OBJECT,
+            text: format!("generic object {address:#x} is not freed"),
+            object: Some((Kind::GenericObject, address)),
+        };
+        all.iter().map(|o| leak(o.address)).collect()
     }
 }
 

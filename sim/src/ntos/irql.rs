@@ -8,7 +8,8 @@ use crate::{
 };
 
 /// Callbacks whose flags say whether they are called at DISPATCH_LEVEL.
-const FLAGGED: [&str; 2] = ["MiniportSendNetBufferLists", "MiniportReturnNetBufferLists"];
+pub(crate) const FLAGGED: [&str; 2] =
+    ["MiniportSendNetBufferLists", "MiniportReturnNetBufferLists"];
 
 unsafe extern "efiapi" fn ke_get_current_irql() -> u8 {
     let cpu = processor::current();

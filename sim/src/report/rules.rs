@@ -8,7 +8,8 @@ super::rule::rules! {
             "A routine may be called only at the IRQL that its page gives.";
         IRQL_AT_RETURN = "IRQL_UNEXPECTED_VALUE" (0xC8, 0), "debugger/bug-check-0xc8--irql-unexpected-value",
             "A callback returns at the IRQL at which it was called.";
-        IRQL_RAISE = "IRQL_NOT_GREATER_OR_EQUAL" (0x9, 0), "debugger/bug-check-0x9--irql-not-greater-or-equal",
+        IRQL_RAISE = "IRQL_NOT_GREATER_OR_EQUAL" (0x9, 0) also ["Irql_IrqlSetting_Function"],
+            "debugger/bug-check-0x9--irql-not-greater-or-equal",
             "Raising goes up and lowering goes down.";
         SPIN_LOCK_OWNED = "SPIN_LOCK_ALREADY_OWNED" (0xF, 0) also ["SpinLock", "SpinLockDpr"],
             "debugger/bug-check-0xf--spin-lock-already-owned",

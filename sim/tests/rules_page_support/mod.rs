@@ -157,11 +157,6 @@ pub const NOT_APPLICABLE: &[(&str, &str, &str)] = &[
         "ndis-irql-interrupt-function",
         NO_INTERRUPT,
     ),
-    (
-        "Irql_IrqlSetting_Function",
-        "ndis-irql-irqlsetting-function",
-        NO_INTERRUPT,
-    ),
     ("Init_RegisterSG", "ndis-init-registersg", NO_DMA),
     (
         "Irql_Gather_DMA_Function",
@@ -173,7 +168,11 @@ pub const NOT_APPLICABLE: &[(&str, &str, &str)] = &[
         "ndis-ndismfreesharedmemory",
         NO_DMA,
     ),
-    ("WriteErrorLog", "ndis-writeerrorlog", NO_DMA),
+    (
+        "WriteErrorLog",
+        "ndis-writeerrorlog",
+        "it is about NdisMAllocateSharedMemory, which is not exported: there is no DMA",
+    ),
     ("NdisMMapIoSpace", "ndis-ndismmapiospace", NO_PORTS),
     (
         "NdisMRegisterIoPortRange",
@@ -192,11 +191,6 @@ pub const NOT_APPLICABLE: &[(&str, &str, &str)] = &[
     ),
     ("Irql_MCM_Function", "ndis-irql-mcm-function", NO_CONDIS),
     ("Irql_MCO_Function", "ndis-irql-mco-function", NO_CONDIS),
-    (
-        "Irql_Protocol_Driver_Function",
-        "ndis-irql-protocol-driver-function",
-        NO_PROTOCOL,
-    ),
     (
         "NdisQueryBindInstanceName",
         "ndis-ndisquerybindinstancename",

@@ -62,11 +62,17 @@ impl Catalogue {
             ensure!(listed.contains(name), "the HLK has no job named {name}");
             ensure!(mirrored.insert(name), "{name} is mirrored twice");
             ensure!(!job.cases.is_empty(), "{name} has no cases");
+            ensure!(!job.checks.is_empty(), "{name} does not say what it checks");
             let mut cases = BTreeSet::new();
             for case in &job.cases {
                 ensure!(
                     cases.insert(case.name.as_str()),
                     "{name} has two cases named {}",
+                    case.name
+                );
+                ensure!(
+                    !case.checks.is_empty(),
+                    "{name}: {} does not say what it checks",
                     case.name
                 );
             }
@@ -83,11 +89,11 @@ mod tests {
     const LIST: &str = r#"[{"name": "A"}, {"name": "B", "not_applicable": "no B here"}]"#;
 
     fn job(name: &'static str, cases: &[&str]) -> Job {
-        let case = |name: &&str| Case::new(*name, "", |_| {});
+        let case = |name: &&str| Case::new(*name, "what it checks", |_| {});
         Job {
             name,
             requirement: "",
-            checks: "",
+            checks: "what it checks",
             cases: cases.iter().map(case).collect(),
         }
     }
@@ -114,6 +120,11 @@ mod tests {
         assert!(complaint(&[a(), a()]).contains("mirrored twice"));
         assert!(complaint(&[job("A", &[])]).contains("no cases"));
         assert!(complaint(&[job("A", &["1", "1"])]).contains("two cases named 1"));
+        let silent = Job { checks: "", ..a() };
+        assert!(complaint(&[silent]).contains("A does not say what it checks"));
+        let mut silent = a();
+        silent.cases[0].checks.clear();
+        assert!(complaint(&[silent]).contains("1 does not say what it checks"));
     }
 
     #[test]
