@@ -333,7 +333,7 @@ impl Machine {
             if let Some(check) = self.bug_check() {
                 return Err(check);
             }
-            if self.shared.is_empty() && self.processors.iter().all(|p| p.is_idle()) {
+            if self.is_idle() {
                 return Ok(());
             }
             if let Some(check) = watch.look(self, "Machine::settle", Instant::now()) {
@@ -341,6 +341,15 @@ impl Machine {
             }
             std::thread::sleep(Duration::from_micros(200));
         }
+    }
+
+    /// Whether nothing runs, and nothing waits to. They are looked at one after the other, so this holds only
+    /// if nobody has queued anything meanwhile: for one that was looked at before, or for all of them.
+    fn is_idle(&self) -> bool {
+        let before = self.shared.queued();
+        self.shared.is_empty()
+            && self.processors.iter().all(|processor| processor.is_idle())
+            && self.shared.queued() == before
     }
 
     /// The processors, by number.

@@ -52,7 +52,7 @@ impl Schedule {
             Turn::Spin(times) => (0..times).for_each(|_| std::hint::spin_loop()),
             Turn::Lose => std::thread::yield_now(),
             Turn::LoseForLong(time) => std::thread::sleep(time),
-            Turn::Preempt if cpu.irql() < Irql::DISPATCH => drop(cpu.release()),
+            Turn::Preempt if cpu.irql() < Irql::DISPATCH => cpu.preempt(),
             Turn::Preempt => std::thread::yield_now(),
         }
     }

@@ -5,7 +5,7 @@ mod machine_support;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -357,4 +357,36 @@ fn many_queued_jobs_need_few_threads() {
     m.settle().unwrap();
     // Other tests of this process start some meanwhile (one has 70 processors).
     assert!(threads() < before + 100, "{} threads", threads());
+}
+
+/// A call that hands over to a shared job or to another processor is never seen as the end: of what is done
+/// in turns, `settle` waits for the last.
+#[test]
+fn settle_waits_for_what_is_handed_on() {
+    for processors in [1, 2, 3] {
+        let machine = Machine::builder().processors(processors).build();
+        for round in 0..400 {
+            let left = Arc::new(AtomicUsize::new(20));
+            hand_on(&machine, Arc::clone(&left), round);
+            machine.settle().unwrap();
+            assert_eq!(left.load(Ordering::SeqCst), 0, "{processors} processors");
+        }
+    }
+}
+
+fn hand_on(machine: &Arc<Machine>, left: Arc<AtomicUsize>, number: usize) {
+    let next = Arc::clone(machine);
+    let work = move || {
+        if left.fetch_sub(1, Ordering::SeqCst) > 1 {
+            hand_on(&next, left, number + 1);
+        }
+    };
+    let count = machine.processors().len();
+    match number % 3 {
+        0 => machine.spawn(None, Irql::PASSIVE, work),
+        1 => machine.spawn(Some(number % count), Irql::PASSIVE, work),
+        _ => {
+            machine.processors()[number % count].queue_dpc(0, work);
+        }
+    }
 }

@@ -152,13 +152,23 @@ impl Current {
 
     /// Hands the processor to other threads until the guard is dropped.
     pub(crate) fn release(&self) -> Released {
+        self.let_go(false)
+    }
+
+    /// The thread's time slice is over: others may run before this returns.
+    pub(crate) fn preempt(&self) {
+        drop(self.let_go(true));
+    }
+
+    fn let_go(&self, preempted: bool) -> Released {
         let processor = self.processor();
         let callback =
             (processor.entered.load(Ordering::Relaxed) != 0).then(|| *processor.callback.lock());
         processor.note_callback(None);
-        processor.give_up();
+        processor.give_up(preempted);
         Released {
             current: *self,
+            preempted,
             callback,
         }
     }
@@ -196,13 +206,14 @@ impl Drop for RaisedIrql {
 /// A released processor; taken back on drop.
 pub(crate) struct Released {
     current: Current,
+    preempted: bool,
     callback: Option<&'static str>,
 }
 
 impl Drop for Released {
     fn drop(&mut self) {
         let processor = self.current.processor();
-        processor.take_back();
+        processor.take_back(self.preempted);
         processor.note_callback(self.callback);
     }
 }

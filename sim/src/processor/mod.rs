@@ -38,13 +38,26 @@ type Job = Box<dyn FnOnce() + Send>;
 pub(crate) struct SharedJobs {
     jobs: Mutex<VecDeque<(Irql, Job)>>,
     len: AtomicUsize,
+    /// How often anything was queued, here or for one processor.
+    queued: AtomicU64,
 }
 
 impl SharedJobs {
     pub(crate) fn push(&self, irql: Irql, job: Job) {
         let mut jobs = self.jobs.lock();
+        self.count();
         jobs.push_back((irql, job));
         self.len.store(jobs.len(), Ordering::Release);
+    }
+
+    /// Something is about to be queued.
+    fn count(&self) {
+        self.queued.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// How often anything was queued.
+    pub(crate) fn queued(&self) -> u64 {
+        self.queued.load(Ordering::SeqCst)
     }
 
     fn pop(&self) -> Option<(Irql, Job)> {
@@ -74,6 +87,8 @@ struct Queue {
     busy: bool,
     /// Threads whose wait ended and that want the processor back.
     returning: usize,
+    /// Threads whose time slice is over and that come back without anybody's doing.
+    preempted: usize,
     /// Threads that wait for work, or are about to.
     idle: usize,
     jobs: VecDeque<(Irql, Job)>,
@@ -132,6 +147,7 @@ impl Processor {
         if key != 0 && queue.dpcs.iter().any(|d| d.key == key) {
             return false;
         }
+        self.shared.count();
         queue.dpcs.push_back(Dpc {
             key,
             run: Box::new(run),
@@ -163,11 +179,16 @@ impl Processor {
     #[must_use]
     pub fn is_idle(&self) -> bool {
         let queue = self.queue.lock();
-        !queue.busy && queue.returning == 0 && queue.jobs.is_empty() && queue.dpcs.is_empty()
+        !queue.busy
+            && queue.returning == 0
+            && queue.preempted == 0
+            && queue.jobs.is_empty()
+            && queue.dpcs.is_empty()
     }
 
     pub(crate) fn post(self: &Arc<Self>, irql: Irql, job: Job) {
         let mut queue = self.queue.lock();
+        self.shared.count();
         queue.jobs.push_back((irql, job));
         self.kick(&mut queue);
     }
@@ -265,10 +286,11 @@ impl Processor {
         }
     }
 
-    /// Lets another thread have the processor.
-    fn give_up(self: &Arc<Self>) {
+    /// Lets another thread have the processor; `preempted` is one that takes it back by itself.
+    fn give_up(self: &Arc<Self>, preempted: bool) {
         let mut queue = self.queue.lock();
         queue.busy = false;
+        queue.preempted += usize::from(preempted);
         if queue.returning > 0 {
             self.wake.notify_all();
         } else {
@@ -277,8 +299,9 @@ impl Processor {
     }
 
     /// Waits until the processor is free and takes it.
-    fn take_back(&self) {
+    fn take_back(&self, preempted: bool) {
         let mut queue = self.queue.lock();
+        queue.preempted -= usize::from(preempted);
         queue.returning += 1;
         while queue.busy {
             self.wake.wait(&mut queue);
