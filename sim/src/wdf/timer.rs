@@ -71,10 +71,8 @@ impl Timer {
 fn timer(object: &Object) -> &Timer {
     match &object.body {
         Body::Timer(timer) => timer,
-        _ => violation(
-            rules::WDF_VIOLATION,
-            format!("0x{:x} is not a timer", object.handle),
-        ),
+        // `object` has looked at the kind of the handle.
+        _ => unreachable!("0x{:x} is {}", object.handle, object.kind),
     }
 }
 

@@ -11,14 +11,7 @@ use super::{
     object,
     object::{Body, Object, create, finish},
 };
-use crate::{
-    exports::Export,
-    gate,
-    irql::Irql,
-    processor,
-    report::{rules, violation},
-    sync,
-};
+use crate::{exports::Export, gate, irql::Irql, processor, sync};
 
 const STATUS_INFO_LENGTH_MISMATCH: i32 = 0xC000_0004_u32 as i32;
 const STATUS_INVALID_PARAMETER: i32 = 0xC000_000D_u32 as i32;
@@ -71,10 +64,8 @@ impl WorkItem {
 fn work_item(object: &Object) -> &WorkItem {
     match &object.body {
         Body::WorkItem(item) => item,
-        _ => violation(
-            rules::WDF_VIOLATION,
-            format!("0x{:x} is not a work item", object.handle),
-        ),
+        // `object` has looked at the kind of the handle.
+        _ => unreachable!("0x{:x} is {}", object.handle, object.kind),
     }
 }
 
