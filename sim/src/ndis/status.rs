@@ -56,7 +56,7 @@ extern "efiapi" fn indicate(handle: NDIS_HANDLE, indication: *const NDIS_STATUS_
         if adapter.state() == AdapterState::Halted {
             violation(
                 rules::INDICATE_STATUS,
-                "a status indication after MiniportHaltEx",
+                "a status indication before MiniportInitializeEx or after MiniportHaltEx",
             );
         }
         if adapter.attributes.lock().registration.is_none() {

@@ -150,6 +150,11 @@ pub enum Misdeed {
     LinkLostAsleep,
     LinkLostInHalt,
     StatusTooEarly,
+    /// In MiniportAddDevice.
+    StatusUnstarted,
+    PropertyUnstarted,
+    /// CancelDirectOidRequestHandler without DirectOidRequestHandler.
+    CancelDirectOnly,
 }
 
 /// Where in the driver a [`Deed`] is done, and what it is done with.

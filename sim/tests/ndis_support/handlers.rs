@@ -52,7 +52,11 @@ unsafe extern "efiapi" fn driver_entry(
     c.DevicePnPEventNotifyHandler = Some(pnp);
     c.ShutdownHandlerEx = Some(shutdown);
     c.CancelOidRequestHandler = Some(cancel_oid);
-    c.DirectOidRequestHandler = Some(direct_oid);
+    c.DirectOidRequestHandler = (!plan.does(Misdeed::CancelDirectOnly)).then_some(direct_oid);
+    let unstarted = [Misdeed::StatusUnstarted, Misdeed::PropertyUnstarted];
+    c.SetOptionsHandler = unstarted
+        .contains(&plan.misdeed)
+        .then_some(super::life::set_options);
     c.CancelDirectOidRequestHandler = Some(cancel_oid);
     if plan.does(Misdeed::HangWithoutReset) {
         c.CheckForHangHandlerEx = Some(check_for_hang);

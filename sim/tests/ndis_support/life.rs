@@ -79,6 +79,25 @@ pub unsafe extern "efiapi" fn halt(context: NDIS_HANDLE, _: NDIS_HALT_ACTION) {
     }
 }
 
+/// MiniportSetOptions: a driver with MiniportAddDevice, and nothing else of its kind.
+pub unsafe extern "efiapi" fn set_options(driver: NDIS_HANDLE, _: NDIS_HANDLE) -> NDIS_STATUS {
+    let head = header::PNP_CHARACTERISTICS.header(plan().version);
+    // The header, and MiniportAddDeviceHandler as the first of four handlers.
+    let mut pnp = [0, add_device as *const () as u64, 0, 0, 0, 0];
+    // SAFETY: the header is of four bytes, at the beginning.
+    unsafe { (&raw mut pnp).cast::<NDIS_OBJECT_HEADER>().write(head) };
+    ndis!(NdisSetOptionalHandlers(driver, &raw const pnp)) as NDIS_STATUS
+}
+
+extern "efiapi" fn add_device(handle: u64, _: NDIS_HANDLE) -> NDIS_STATUS {
+    if plan().does(Misdeed::StatusUnstarted) {
+        indicate_link(handle);
+    } else {
+        ndis!(NdisMGetDeviceProperty(handle, 0, 0, 0, 0, 0));
+    }
+    NDIS_STATUS_SUCCESS
+}
+
 pub extern "efiapi" fn indicate_link(handle: u64) {
     status(handle, handle, NDIS_STATUS_MEDIA_SPECIFIC_INDICATION, &[]);
 }
