@@ -281,6 +281,8 @@ fn a_wait_that_never_ends_is_a_hang() {
     )
     .unwrap_err();
     assert_eq!(check.rule(), rules::HANG, "{check}");
+    let words = "nothing has happened for 300ms";
+    assert!(check.message().contains(words), "{check}");
 }
 
 #[test]

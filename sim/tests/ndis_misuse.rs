@@ -3,8 +3,12 @@
 
 mod ndis_support;
 
-use ndis_sim::{Machine, Rule, guarded::Fence, ndis::rules};
-use ndis_support::{deeds::*, initialize, *};
+use ndis_sim::{
+    Machine, Rule,
+    guarded::Fence,
+    ndis::{header, rules},
+};
+use ndis_support::{deeds::*, handlers::zeroed, initialize, *};
 use ndis_sys::*;
 
 #[test]
@@ -32,6 +36,45 @@ fn handlers_that_need_another() {
         &rig,
         rules::CHARACTERISTICS,
         "CancelDirectOidRequestHandler needs DirectOidRequestHandler",
+    );
+}
+
+#[test]
+fn attributes_are_set_in_order() {
+    let rig = Rig::new(Plan::new((6, 30)).with(Misdeed::GeneralFirst));
+    caught(
+        &rig,
+        rules::ATTRIBUTES,
+        "general attributes before the registration attributes",
+    );
+    deed(
+        At::General,
+        |adapter, _| {
+            let mut offload: NDIS_MINIPORT_ADAPTER_OFFLOAD_ATTRIBUTES = zeroed();
+            offload.Header = header::OFFLOAD_ATTRIBUTES.header(adapter.plan.version);
+            initialize::set(adapter.handle, &raw const offload);
+            None
+        },
+        rules::ATTRIBUTES,
+        "offload attributes before the general attributes",
+    );
+}
+
+#[test]
+fn results_of_queries() {
+    let rig = Rig::new(Plan::new((6, 30)).with(Misdeed::TooManyBytes));
+    caught(&rig, rules::OID_RESULT, "BytesWritten is");
+    deed(
+        At::Oid,
+        |_, with| {
+            if oid_of(with) != OID_GEN_XMIT_OK {
+                return None;
+            }
+            request(with).DATA.QUERY_INFORMATION.BytesNeeded = 8;
+            Some(NDIS_STATUS_BUFFER_TOO_SHORT)
+        },
+        rules::OID_RESULT,
+        "BytesNeeded is 8, the buffer has 8",
     );
 }
 
