@@ -126,6 +126,9 @@ pub(super) struct AdapterBlock {
     pub(super) encapsulating: AtomicBool,
     /// The request that changed offloads and was not followed by an indication yet.
     pub(super) unreported: Mutex<Option<String>>,
+    /// How many requests that may change offloads have begun, and how many have ended: odd while one is under
+    /// way.
+    pub(super) reconfigurations: AtomicU64,
     pub(super) link: Link,
     pub(super) filter: Mutex<Filter>,
     pub(super) error_log: Mutex<Vec<ErrorLogEntry>>,
@@ -184,6 +187,7 @@ impl AdapterBlock {
             associations: Associations::default(),
             encapsulating: AtomicBool::new(false),
             unreported: Mutex::default(),
+            reconfigurations: AtomicU64::new(0),
             link: Link::default(),
             filter: Mutex::default(),
             error_log: Mutex::default(),

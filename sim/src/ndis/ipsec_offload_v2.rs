@@ -20,6 +20,7 @@ use parking_lot::{Mutex, RwLock};
 use super::{
     adapter::AdapterBlock,
     ipsec_request::{ADD_SA, ADD_SA_EX, Asked, Bytes, MOST_ASSOCIATIONS, Update, asked, lacking},
+    offload::Offload,
     oid::OidKind,
     oid_block::OidBlock,
     rules,
@@ -62,6 +63,8 @@ const UPDATE_REFUSALS: [NDIS_STATUS; 4] = [
 #[derive(Default)]
 pub(super) struct Before {
     capabilities: Option<NDIS_IPSEC_OFFLOAD_V2>,
+    /// `AdapterBlock::reconfigurations`
+    reconfigurations: u64,
     /// The SAs that a DELETE_SA names.
     leaving: Mutex<Vec<(u64, u64)>>,
     /// The SA that an UPDATE_SA names.
@@ -97,6 +100,7 @@ fn is_set(block: &OidBlock) -> bool {
 pub(super) fn before(adapter: &AdapterBlock, block: &OidBlock) -> Before {
     let mut before = Before {
         capabilities: capabilities(adapter),
+        reconfigurations: adapter.reconfigurations.load(Ordering::Acquire),
         ..Before::default()
     };
     let Some(bytes) = Bytes::of(block).filter(|_| is_set(block)) else {
@@ -260,10 +264,17 @@ fn broken(block: &OidBlock, rule: Rule, text: &str, object: Option<Object>) -> !
 /// Takes note of an SA that was added.
 fn add(machine: &Machine, adapter: &AdapterBlock, block: &OidBlock, sa: &Asked) {
     let handle = sa.handle;
-    // The configuration may have changed while the request was under way: either will do.
-    let then = block.before.get().and_then(|b| b.capabilities);
+    // The configuration may have changed while the request was under way: either will do. When it was being
+    // changed, the miniport knows of it before it indicates it, and it may have been a third one for a while.
+    let before = block.before.get();
+    let then = before.and_then(|b| b.capabilities);
     let now = capabilities(adapter);
-    let possible = [then, now].into_iter().flatten();
+    let changes = adapter.reconfigurations.load(Ordering::Acquire);
+    let settled = changes.is_multiple_of(2)
+        && before.is_some_and(|before| before.reconfigurations == changes);
+    let hardware = adapter.offloads.lock().hardware().map(Offload::ipsec_v2);
+    let between = hardware.filter(|_| !settled);
+    let possible = [then, now, between].into_iter().flatten();
     let missing: Vec<_> = possible.map(|of| lacking(&of, sa)).collect();
     if !missing.iter().any(Option::is_none) {
         let what = missing

@@ -68,6 +68,9 @@ pub(super) fn note(block: &OidBlock, what: &'static str, value: u64) {
 
 /// Notes what is so before the miniport gets a request.
 pub(super) fn prepare(adapter: &AdapterBlock, block: &OidBlock) {
+    if reconfigures(block) {
+        adapter.reconfigurations.fetch_add(1, Ordering::AcqRel);
+    }
     let _ = block.before.set(ipsec_offload_v2::before(adapter, block));
     let removed = adapter.told_of_removal.load(Ordering::Acquire);
     block.removed.store(removed, Ordering::Release);
@@ -80,6 +83,12 @@ pub(super) fn prepare(adapter: &AdapterBlock, block: &OidBlock) {
     if block.path == Path::Regular {
         check_reported(adapter);
     }
+}
+
+/// Whether it sets what may change offloads.
+fn reconfigures(block: &OidBlock) -> bool {
+    block.kind == OidKind::Set
+        && [OID_OFFLOAD_ENCAPSULATION, OID_TCP_OFFLOAD_PARAMETERS].contains(&block.oid)
 }
 
 /// The last change of the offloads must have been reported by now.
@@ -123,13 +132,16 @@ pub(super) fn check_adapter(
         );
     }
     here(|machine, _| ipsec_offload_v2::after(machine, adapter, block, status));
+    if reconfigures(block) {
+        adapter.reconfigurations.fetch_add(1, Ordering::AcqRel);
+    }
     if block.kind != OidKind::Set {
         return;
     }
     if block.oid == OID_OFFLOAD_ENCAPSULATION {
         adapter.encapsulating.store(false, Ordering::Release);
     }
-    let changes = [OID_OFFLOAD_ENCAPSULATION, OID_TCP_OFFLOAD_PARAMETERS].contains(&block.oid);
+    let changes = reconfigures(block);
     let indications = adapter.offloads.lock().indications();
     if !changes || status != NDIS_STATUS_SUCCESS || !adapter.attributes.lock().offload {
         return;
