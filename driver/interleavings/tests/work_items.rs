@@ -85,6 +85,14 @@ fn nobody_acts_after_the_wait() {
     });
 }
 
+/// Each look is a thread; no model here has more than five.
+fn model() -> loom::model::Builder {
+    let mut model = loom::model::Builder::new();
+    model.max_threads = 5;
+    model.preemption_bound = Some(3);
+    model
+}
+
 /// An adapter with a link that follows a partner.
 struct Adapter {
     following: Following,
@@ -129,6 +137,13 @@ impl Adapter {
         adapter
     }
 
+    /// One that has done the look that belongs to its start.
+    fn started(partner: bool) -> Arc<Self> {
+        let adapter = Self::start(partner);
+        adapter.following.flush(Passive::assume());
+        adapter
+    }
+
     fn set_partner(&self, there: bool) {
         self.partner.store(there, Ordering::SeqCst);
         self.following.changed(Dispatch::assume());
@@ -143,8 +158,8 @@ impl Adapter {
 /// of them is true.
 #[test]
 fn what_is_told_last_is_true() {
-    loom::model(|| {
-        let adapter = Adapter::start(false);
+    model().check(|| {
+        let adapter = Adapter::started(false);
         let other = Arc::clone(&adapter);
         let partner = thread::spawn(move || {
             other.set_partner(true);
@@ -161,15 +176,12 @@ fn what_is_told_last_is_true() {
 /// Two who say so at once, as of two partners one comes and goes.
 #[test]
 fn two_who_say_so_at_once_are_both_heard() {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(3);
-    model.check(|| {
-        let adapter = Adapter::start(false);
-        let others = [(); 2].map(|()| Arc::clone(&adapter));
-        let threads = others.map(|other| thread::spawn(move || other.set_partner(true)));
-        for thread in threads {
-            thread.join().unwrap();
-        }
+    model().check(|| {
+        let adapter = Adapter::started(false);
+        let other = Arc::clone(&adapter);
+        let thread = thread::spawn(move || other.set_partner(true));
+        adapter.set_partner(true);
+        thread.join().unwrap();
         adapter.following.flush(Passive::assume());
         assert_eq!(adapter.told(), [true]);
         adapter.following.retire(Passive::assume());
@@ -179,16 +191,13 @@ fn two_who_say_so_at_once_are_both_heard() {
 /// Nothing is told between the flush of a low-power state and waking; after that, what is so.
 #[test]
 fn a_sleeper_tells_nothing_until_it_wakes() {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(3);
-    model.check(|| {
-        let adapter = Adapter::start(false);
-        let other = Arc::clone(&adapter);
-        let partner = thread::spawn(move || other.set_partner(true));
+    model().check(|| {
+        let adapter = Adapter::started(false);
+        // Its look is on a thread of its own, and may come at any time from now on.
+        adapter.set_partner(true);
         adapter.asleep.store(true, Ordering::SeqCst);
         adapter.following.flush(Passive::assume());
         let before = adapter.told();
-        partner.join().unwrap();
         adapter.following.flush(Passive::assume());
         assert_eq!(adapter.told(), before, "told in its sleep");
         adapter.asleep.store(false, Ordering::SeqCst);
@@ -202,8 +211,8 @@ fn a_sleeper_tells_nothing_until_it_wakes() {
 /// After the halt's `retire` nobody looks, although others still say that they come and go.
 #[test]
 fn nobody_looks_after_the_halt() {
-    loom::model(|| {
-        let adapter = Adapter::start(false);
+    model().check(|| {
+        let adapter = Adapter::started(false);
         let other = Arc::clone(&adapter);
         let partner = thread::spawn(move || other.set_partner(true));
         adapter.following.retire(Passive::assume());
