@@ -6,12 +6,18 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
-use crate::machine::Machine;
+use crate::{
+    machine::Machine,
+    sync::Signal,
+    turns::{Ticket, Turns},
+};
 
 type Callback = Box<dyn FnOnce(&Arc<Machine>) + Send>;
 
+/// System time of machines whose threads take turns, since 1970.
+const BOOTED_IN_TURNS: Duration = Duration::from_secs(1_600_000_000);
 /// 100 ns units between 1601 and 1970.
 const UNIX_EPOCH_IN_FILETIME: u64 = 116_444_736_000_000_000;
 
@@ -22,7 +28,8 @@ pub struct TimerId {
     serial: u64,
 }
 
-/// A machine's clock. It runs with the host's monotonic clock, or, for
+/// A machine's clock. It runs with the host's monotonic clock; with the calls of the driver for
+/// [`crate::Builder::in_turns`]; or, for
 /// [`crate::Builder::manual_clock`], only by [`Clock::advance`].
 pub struct Clock(Arc<Shared>);
 
@@ -32,7 +39,8 @@ struct Shared {
     booted: SystemTime,
     manual: bool,
     state: Mutex<State>,
-    changed: Condvar,
+    changed: Signal,
+    turns: Option<Arc<Turns>>,
     thread: OnceLock<()>,
 }
 
@@ -47,12 +55,12 @@ struct State {
 
 impl Shared {
     fn now(&self, state: &State) -> Duration {
-        let host = if self.manual {
-            Duration::ZERO
-        } else {
-            self.boot.elapsed()
+        let passed = match &self.turns {
+            _ if self.manual => Duration::ZERO,
+            Some(turns) => turns.now(),
+            None => self.boot.elapsed(),
         };
-        host + state.advanced
+        passed + state.advanced
     }
 
     /// Calls the timers that are due, in order, without the lock.
@@ -89,22 +97,27 @@ impl Shared {
                 .map(|(id, _)| id.due.saturating_sub(now))
             {
                 Some(Duration::ZERO) => {}
-                Some(left) => drop(self.changed.wait_for(&mut state, left)),
-                None => self.changed.wait(&mut state),
+                left => self.changed.wait(&mut state, left),
             }
         }
     }
 }
 
 impl Clock {
-    pub(crate) fn new(machine: Weak<Machine>, manual: bool) -> Self {
+    pub(crate) fn new(machine: Weak<Machine>, manual: bool, turns: Option<Arc<Turns>>) -> Self {
+        // That of the host would be another one each time.
+        let booted = match turns {
+            Some(_) => UNIX_EPOCH + BOOTED_IN_TURNS,
+            None => SystemTime::now(),
+        };
         Self(Arc::new(Shared {
             machine,
             boot: Instant::now(),
-            booted: SystemTime::now(),
+            booted,
             manual,
             state: Mutex::default(),
-            changed: Condvar::new(),
+            changed: Signal::new(),
+            turns,
             thread: OnceLock::new(),
         }))
     }
@@ -147,12 +160,16 @@ impl Clock {
         if !shared.manual {
             shared.thread.get_or_init(|| {
                 let shared = Arc::clone(shared);
+                let ticket = shared.turns.as_ref().map(Turns::ticket);
                 std::thread::Builder::new()
                     .name("clock".into())
-                    .spawn(move || shared.run())
+                    .spawn(move || {
+                        let _seat = ticket.map(Ticket::take);
+                        shared.run();
+                    })
                     .expect("the host can start a thread");
             });
-            shared.changed.notify_one();
+            shared.changed.notify_all();
         }
         id
     }
@@ -183,7 +200,7 @@ impl Clock {
         let now = shared.now(&state);
         state.advanced += end.saturating_sub(now);
         drop(state);
-        shared.changed.notify_one();
+        shared.changed.notify_all();
     }
 
     /// Number of timers that are set.
@@ -198,7 +215,7 @@ impl Clock {
         let timers = std::mem::take(&mut state.timers);
         drop(state);
         drop(timers);
-        self.0.changed.notify_one();
+        self.0.changed.notify_all();
     }
 }
 

@@ -26,8 +26,10 @@ pub mod ntos;
 pub mod processor;
 pub mod report;
 mod schedule;
+pub mod scope;
 pub mod sync;
 pub mod track;
+mod turns;
 pub mod wdf;
 
 pub use driver::{Driver, LoadError};

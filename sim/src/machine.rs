@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 use crate::{
     clock::Clock,
@@ -24,8 +24,9 @@ use crate::{
     ntos,
     processor::{self, Processor, SharedJobs},
     report::{BugCheck, Finding, Report, Reporter, Rule},
-    sync,
+    sync::{self, Signal},
     track::Tracker,
+    turns::{self, Turns},
     wdf,
 };
 
@@ -50,6 +51,7 @@ pub(crate) struct Settings {
     pub(crate) history: bool,
     pub(crate) dispatch_limit: Option<Duration>,
     pub(crate) perturb: Option<u64>,
+    pub(crate) in_turns: bool,
 }
 
 impl Default for Builder {
@@ -67,6 +69,7 @@ impl Default for Builder {
                 history: true,
                 dispatch_limit: Some(Duration::from_secs(2)),
                 perturb: None,
+                in_turns: false,
             },
             manual_clock: false,
         }
@@ -181,37 +184,55 @@ impl Builder {
         self
     }
 
+    /// Lets the machine's threads run one at a time, in an order that the seed decides ([`Builder::perturb`]
+    /// included): whoever runs hands over at some of the calls into and out of the driver, and where it
+    /// waits. The same seed gives the same order of everything, on any host, if all else is the same:
+    /// nothing may depend on the host's time or on addresses. The machine's own time is counted in calls.
+    /// The thread that builds the machine takes part, and those that [`Machine::scope`] starts; no other may
+    /// use the machine.
+    #[must_use]
+    pub fn in_turns(mut self, seed: u64) -> Self {
+        self.settings.in_turns = true;
+        self.perturb(seed)
+    }
+
     /// Builds and starts the machine.
     #[must_use]
     pub fn build(self) -> Arc<Machine> {
         gate::install_trap_handler();
         let shared = Arc::new(SharedJobs::default());
         let fences = Arc::new(Fences::default());
-        Arc::new_cyclic(|me: &Weak<Machine>| Machine {
-            processors: (0..self.processors)
-                .map(|n| u32::try_from(n).expect("fewer than 2^32"))
-                .map(|n| Processor::new(n, me.clone(), Arc::clone(&shared)))
-                .collect(),
-            shared,
-            clock: Clock::new(me.clone(), self.manual_clock),
-            registry: Registry::new(),
-            thunks: Thunks::new(),
-            images: Images::default(),
-            reporter: Reporter::default(),
-            tracker: Tracker::default(),
-            faults: Faults::default(),
-            histories: Histories::new(self.settings.history),
-            kernel: ntos::State::new(&self.settings, &fences),
-            fences,
-            stacks: Arc::default(),
-            wdf: wdf::State::default(),
-            ndis: crate::ndis::State::default(),
-            settings: self.settings,
-            stopped: AtomicBool::new(false),
-            next: AtomicUsize::new(0),
-            fenced: AtomicUsize::new(0),
-            waits: Mutex::default(),
-            me: me.clone(),
+        Arc::new_cyclic(|me: &Weak<Machine>| {
+            let seed = self.settings.perturb.filter(|_| self.settings.in_turns);
+            let turns = seed.map(|seed| Turns::new(seed, me.clone()));
+            Machine {
+                processors: (0..self.processors)
+                    .map(|n| u32::try_from(n).expect("fewer than 2^32"))
+                    .map(|n| Processor::new(n, me.clone(), Arc::clone(&shared), turns.clone()))
+                    .collect(),
+                shared,
+                clock: Clock::new(me.clone(), self.manual_clock, turns.clone()),
+                turns,
+                born: Instant::now(),
+                registry: Registry::new(),
+                thunks: Thunks::new(),
+                images: Images::default(),
+                reporter: Reporter::default(),
+                tracker: Tracker::default(),
+                faults: Faults::default(),
+                histories: Histories::new(self.settings.history),
+                kernel: ntos::State::new(&self.settings, &fences),
+                fences,
+                stacks: Arc::default(),
+                wdf: wdf::State::default(),
+                ndis: crate::ndis::State::default(),
+                settings: self.settings,
+                stopped: AtomicBool::new(false),
+                next: AtomicUsize::new(0),
+                fenced: AtomicUsize::new(0),
+                waits: Mutex::default(),
+                me: me.clone(),
+            }
         })
     }
 }
@@ -238,6 +259,8 @@ pub struct Machine {
     next: AtomicUsize,
     fenced: AtomicUsize,
     pub(crate) waits: Mutex<Vec<String>>,
+    turns: Option<Arc<Turns>>,
+    born: Instant,
     me: Weak<Machine>,
 }
 
@@ -280,11 +303,11 @@ impl Machine {
         }
         struct Slot<R> {
             result: Mutex<Option<std::thread::Result<R>>>,
-            done: Condvar,
+            done: Signal,
         }
         let slot = Arc::new(Slot {
             result: Mutex::new(None),
-            done: Condvar::new(),
+            done: Signal::new(),
         });
         let filled = Arc::clone(&slot);
         self.post(cpu, irql, move || {
@@ -327,7 +350,14 @@ impl Machine {
     ///
     /// # Errors
     /// The bug check that stopped the machine meanwhile.
+    ///
+    /// # Panics
+    /// As [`sync::wait`].
     pub fn settle(&self) -> Result<(), BugCheck> {
+        assert!(
+            turns::takes_part(self.turns()),
+            "a thread that takes no turns waits; Machine::scope starts those that do"
+        );
         let mut watch = sync::Watch::new(self);
         loop {
             if let Some(check) = self.bug_check() {
@@ -336,10 +366,10 @@ impl Machine {
             if self.is_idle() {
                 return Ok(());
             }
-            if let Some(check) = watch.look(self, "Machine::settle", Instant::now()) {
+            if let Some(check) = watch.look(self, "Machine::settle") {
                 return Err(check);
             }
-            std::thread::sleep(Duration::from_micros(200));
+            sync::sleep(Duration::from_micros(200));
         }
     }
 
@@ -350,6 +380,29 @@ impl Machine {
         self.shared.is_empty()
             && self.processors.iter().all(|processor| processor.is_idle())
             && self.shared.queued() == before
+    }
+
+    /// Who takes turns.
+    pub(crate) fn turns(&self) -> Option<&Arc<Turns>> {
+        self.turns.as_ref()
+    }
+
+    /// The time for which the machine is there: simulated if its threads take turns, the host's otherwise.
+    pub(crate) fn elapsed(&self) -> Duration {
+        let turns = self.turns.as_ref();
+        turns.map_or_else(|| self.born.elapsed(), |turns| turns.now())
+    }
+
+    /// A hash of all calls into and out of drivers so far, in their order and with their processors, of a
+    /// machine whose threads take turns: two that did the same have the same.
+    #[must_use]
+    pub fn order(&self) -> Option<u64> {
+        self.turns.as_ref().map(|turns| turns.order())
+    }
+
+    /// Lets some time pass for the calling thread: the host's, or the machine's if its threads take turns.
+    pub fn sleep(&self, time: Duration) {
+        sync::sleep(time);
     }
 
     /// The processors, by number.
@@ -566,6 +619,9 @@ impl Machine {
         let check = report.bug_check.get_or_insert(check).clone();
         drop(report);
         self.stopped.store(true, Ordering::Release);
+        if let Some(turns) = &self.turns {
+            turns.end();
+        }
         check
     }
 
@@ -590,5 +646,8 @@ impl Drop for Machine {
             processor.close();
         }
         self.clock.close();
+        if let Some(turns) = &self.turns {
+            turns.end();
+        }
     }
 }

@@ -1,15 +1,23 @@
 //! Another order of events with every seed: at each crossing between machine and driver a processor may
 //! be held up, be given to another thread, or leave its DPCs for later, as far as its IRQL allows.
 //!
-//! What one processor draws depends on the seed and its own crossings alone. The processors are threads
-//! of the host all the same, so a seed makes a schedule likely to come again, and no more than that.
+//! What one processor draws depends on the seed and its own crossings alone. Where the machine's threads take
+//! turns the seed decides everything by that; otherwise they are threads of the host all the same, and a
+//! seed makes a schedule likely to come again, and no more than that.
 
 use std::{cell::RefCell, time::Duration};
 
-use crate::{irql::Irql, processor::Current};
+use crate::{irql::Irql, processor::Current, sync, turns};
+
+/// Of 1,000 crossings, at how many the turn is handed over: schedules of few changes and of many.
+const CHANGES: [u16; 4] = [10, 40, 150, 400];
 
 /// The choices of one thread of a processor.
-pub(crate) struct Schedule(RefCell<fastrand::Rng>);
+pub(crate) struct Schedule {
+    random: RefCell<fastrand::Rng>,
+    /// Of 1,000 crossings, at how many others go on.
+    changes: u16,
+}
 
 /// What becomes of a processor at a crossing.
 enum Turn {
@@ -29,18 +37,23 @@ impl Schedule {
     /// The choices of a thread of processor `number`.
     pub(crate) fn new(seed: u64, number: u32) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
+        let changes = CHANGES[random.usize(..CHANGES.len())];
         // Neighbouring seeds of this generator begin alike.
         let own = random.u64(..) ^ u64::from(number).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        Self(RefCell::new(fastrand::Rng::with_seed(own)))
+        Self {
+            random: RefCell::new(fastrand::Rng::with_seed(own)),
+            changes: if turns::are_taken() { changes } else { 20 },
+        }
     }
 
     fn draw(&self) -> Turn {
-        let mut random = self.0.borrow_mut();
+        let mut random = self.random.borrow_mut();
+        let lost = 3 + self.changes;
         match random.u16(..1000) {
             0..3 => Turn::LoseForLong(Duration::from_micros(random.u64(20..200))),
-            3..23 => Turn::Lose,
-            23..83 => Turn::Spin(random.u32(1..600)),
-            83..123 => Turn::Preempt,
+            n if n < lost => Turn::Lose,
+            n if n < lost + 60 => Turn::Spin(random.u32(1..600)),
+            n if n < lost + 100 => Turn::Preempt,
             _ => Turn::GoOn,
         }
     }
@@ -49,22 +62,23 @@ impl Schedule {
     pub(crate) fn cross(&self, cpu: &Current) {
         match self.draw() {
             Turn::GoOn => {}
+            Turn::Spin(_) if turns::are_taken() => {}
             Turn::Spin(times) => (0..times).for_each(|_| std::hint::spin_loop()),
-            Turn::Lose => std::thread::yield_now(),
-            Turn::LoseForLong(time) => std::thread::sleep(time),
+            Turn::Lose => sync::relax(),
+            Turn::LoseForLong(time) => sync::sleep(time),
             Turn::Preempt if cpu.irql() < Irql::DISPATCH => cpu.preempt(),
-            Turn::Preempt => std::thread::yield_now(),
+            Turn::Preempt => sync::relax(),
         }
     }
 
     /// Whether the DPCs before have left no time, as those of other drivers may.
     pub(crate) fn starves_dpcs(&self) -> bool {
-        self.0.borrow_mut().u8(..16) == 0
+        self.random.borrow_mut().u8(..16) == 0
     }
 
     /// Whether DPCs that could run now come a little later, as those do that another processor has
     /// queued. They run at the next crossing, or when the IRQL is lowered.
     pub(crate) fn delays_dpcs(&self) -> bool {
-        self.0.borrow_mut().u8(..8) == 0
+        self.random.borrow_mut().u8(..8) == 0
     }
 }

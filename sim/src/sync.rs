@@ -2,23 +2,76 @@
 
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::{
     irql::Irql,
     machine::Machine,
     processor,
     report::{BugCheck, rules},
+    turns,
 };
 
 /// How often a wait looks whether the machine was stopped.
 const POLL: Duration = Duration::from_millis(20);
 
+/// Tells those who wait for something that it may have come: a condition variable, with which threads
+/// that take turns wait for theirs.
+#[derive(Default)]
+pub struct Signal(Condvar);
+
+impl Signal {
+    /// One that nobody waits for.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(Condvar::new())
+    }
+
+    fn channel(&self) -> usize {
+        std::ptr::from_ref(self) as usize
+    }
+
+    /// Wakes everybody who waits.
+    pub fn notify_all(&self) {
+        self.0.notify_all();
+        turns::wake(self.channel());
+    }
+
+    /// Waits, without the lock, until it is notified or `limit` is over, or for no reason.
+    pub fn wait<T>(&self, guard: &mut MutexGuard<'_, T>, limit: Option<Duration>) {
+        if turns::are_taken() {
+            // Whoever has the turn is alone: nobody notifies before this waits.
+            MutexGuard::unlocked(guard, || turns::wait(Some(self.channel()), limit));
+            return;
+        }
+        match limit {
+            Some(limit) => drop(self.0.wait_for(guard, limit)),
+            None => self.0.wait(guard),
+        }
+    }
+}
+
+/// Lets others go on.
+pub(crate) fn relax() {
+    if !turns::pass() {
+        std::thread::yield_now();
+    }
+}
+
+/// Waits for some time: the host's, or the machine's when its threads take turns.
+pub(crate) fn sleep(time: Duration) {
+    if time.is_zero() {
+        relax();
+    } else if !turns::wait(None, Some(time)) {
+        std::thread::sleep(time);
+    }
+}
+
 /// An event of the simulator's own, for NDIS-like code that waits for the
 /// driver. Notification (manual reset) or synchronization (auto reset).
 pub struct Event {
     set: Mutex<bool>,
-    changed: Condvar,
+    changed: Signal,
     auto_reset: bool,
 }
 
@@ -28,7 +81,7 @@ impl Event {
     pub const fn notification() -> Self {
         Self {
             set: Mutex::new(false),
-            changed: Condvar::new(),
+            changed: Signal::new(),
             auto_reset: false,
         }
     }
@@ -38,7 +91,7 @@ impl Event {
     pub const fn synchronization() -> Self {
         Self {
             set: Mutex::new(false),
-            changed: Condvar::new(),
+            changed: Signal::new(),
             auto_reset: true,
         }
     }
@@ -61,7 +114,8 @@ impl Event {
         *self.set.lock()
     }
 
-    /// Waits, at most for `timeout` of wall time; false on time-out. On a
+    /// Waits, at most for `timeout` of wall time, or of the machine's when its threads take turns; false on
+    /// time-out. On a
     /// processor thread below DISPATCH_LEVEL other jobs and DPCs of the
     /// processor run meanwhile.
     ///
@@ -74,9 +128,8 @@ impl Event {
         what: &str,
         timeout: Option<Duration>,
     ) -> Result<bool, BugCheck> {
-        let deadline = timeout.map(|t| Instant::now() + t);
         let auto_reset = self.auto_reset;
-        let got = wait(machine, what, &self.set, &self.changed, deadline, |set| {
+        let got = wait(machine, what, &self.set, &self.changed, timeout, |set| {
             if !*set {
                 return None;
             }
@@ -87,24 +140,32 @@ impl Event {
     }
 }
 
-/// Waits until `done` yields a value, the deadline passes (`None`) or the
+/// Waits until `done` yields a value, the time is over (`None`) or the
 /// machine stops. Releases the processor of a processor thread meanwhile, and
 /// watches for hangs.
 ///
 /// # Errors
 /// The bug check that stopped the machine; on a processor thread of the
 /// machine the thread is parked instead.
+///
+/// # Panics
+/// When the machine's threads take turns and the calling one is not among them: see [`Machine::scope`].
 pub fn wait<T, R>(
     machine: &Machine,
     what: &str,
     state: &Mutex<T>,
-    changed: &Condvar,
-    deadline: Option<Instant>,
+    changed: &Signal,
+    timeout: Option<Duration>,
     mut done: impl FnMut(&mut T) -> Option<R>,
 ) -> Result<Option<R>, BugCheck> {
     if let Some(r) = done(&mut state.lock()) {
         return Ok(Some(r));
     }
+    assert!(
+        turns::takes_part(machine.turns()),
+        "a thread that takes no turns waits for {what}; Machine::scope starts those that do"
+    );
+    let deadline = timeout.map(|timeout| machine.elapsed() + timeout);
     let current = processor::try_current().filter(|c| c.is_on(machine));
     let _released = current
         .as_ref()
@@ -117,12 +178,12 @@ pub fn wait<T, R>(
         if let Some(r) = done(&mut guard) {
             return Ok(Some(r));
         }
-        let now = Instant::now();
+        let now = machine.elapsed();
         if deadline.is_some_and(|d| now >= d) {
             return Ok(None);
         }
         let check = match machine.bug_check() {
-            None => watch.look(machine, what, now),
+            None => watch.look(machine, what),
             stopped => stopped,
         };
         if let Some(check) = check {
@@ -133,7 +194,7 @@ pub fn wait<T, R>(
             return Err(check);
         }
         let slice = deadline.map_or(POLL, |d| POLL.min(d - now));
-        changed.wait_for(&mut guard, slice);
+        changed.wait(&mut guard, Some(slice));
     }
 }
 
@@ -162,19 +223,35 @@ impl Drop for Noted<'_> {
 /// Notices that nothing moves any more.
 pub(crate) struct Watch {
     progress: u64,
-    since: Instant,
+    since: Duration,
+    /// Where the host's time counts although threads take turns: from then.
+    host: Option<Instant>,
 }
 
 impl Watch {
     pub(crate) fn new(machine: &Machine) -> Self {
         Self {
             progress: progress(machine),
-            since: Instant::now(),
+            since: machine.elapsed(),
+            host: None,
+        }
+    }
+
+    /// Over whoever's turn it is.
+    pub(crate) fn of_the_host(machine: &Machine) -> Self {
+        Self {
+            progress: progress(machine),
+            since: Duration::ZERO,
+            host: Some(Instant::now()),
         }
     }
 
     /// Stops the machine when a callback or everything has stood still too long.
-    pub(crate) fn look(&mut self, machine: &Machine, what: &str, now: Instant) -> Option<BugCheck> {
+    pub(crate) fn look(&mut self, machine: &Machine, what: &str) -> Option<BugCheck> {
+        let now = match self.host {
+            Some(began) => began.elapsed(),
+            None => machine.elapsed(),
+        };
         let limit = machine.settings().watchdog;
         let progress = progress(machine);
         if let Some((processor, callback)) = machine
@@ -191,7 +268,7 @@ impl Watch {
         }
         if progress != self.progress {
             (self.progress, self.since) = (progress, now);
-        } else if now.duration_since(self.since) > limit {
+        } else if now.saturating_sub(self.since) > limit {
             return Some(machine.stop(
                 rules::HANG,
                 format!("{what}: nothing has happened for {limit:?}"),

@@ -251,6 +251,9 @@ impl Context {
 
     pub(super) fn step(&self, direction: Direction, name: &'static str, value: u64) {
         self.processor.note_transition();
+        if let Some(turns) = self.machine().turns() {
+            turns.note(self.processor.number(), direction as u8, name);
+        }
         self.trail.borrow_mut().push(Step {
             direction,
             name,

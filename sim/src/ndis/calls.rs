@@ -6,16 +6,19 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 use super::adapter::AdapterBlock;
-use crate::{machine::Machine, sync};
+use crate::{
+    machine::Machine,
+    sync::{self, Signal},
+};
 
 /// Counts the calls in progress.
 #[derive(Default)]
 pub(super) struct Calls {
     count: Mutex<usize>,
-    ended: Condvar,
+    ended: Signal,
     closed: AtomicBool,
 }
 

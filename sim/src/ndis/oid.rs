@@ -1,12 +1,8 @@
 //! OID requests as a protocol makes them.
 
-use std::{
-    fmt,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{fmt, sync::Arc, time::Duration};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 use super::{
     Error, oid_answers,
@@ -18,7 +14,8 @@ use crate::{
     Irql,
     guarded::{Fence, GuardedBuf},
     machine::Machine,
-    processor, sync,
+    processor,
+    sync::{self, Signal},
 };
 
 /// What a request asks for.
@@ -261,7 +258,7 @@ impl OidResult {
 #[derive(Default)]
 pub(super) struct Mailbox {
     result: Mutex<Option<OidResult>>,
-    arrived: Condvar,
+    arrived: Signal,
 }
 
 impl Mailbox {
@@ -296,14 +293,13 @@ impl PendingOid {
     /// The bug check that stopped the machine.
     pub fn wait(&self, timeout: Option<Duration>) -> Result<Option<OidResult>, Error> {
         let Mailbox { result, arrived } = &self.block.mailbox;
-        let deadline = timeout.map(|t| Instant::now() + t);
         let what = self.block.to_string();
         Ok(sync::wait(
             self.open.machine(),
             &what,
             result,
             arrived,
-            deadline,
+            timeout,
             |r| r.clone(),
         )?)
     }

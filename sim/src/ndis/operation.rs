@@ -1,16 +1,20 @@
 //! Operations on an adapter that a handler may leave pending.
 
 use ndis_sys::{NDIS_STATUS, NDIS_STATUS_FAILURE, NDIS_STATUS_PENDING};
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 use super::{adapter::AdapterBlock, rules};
-use crate::{machine::Machine, report::violation_about, sync};
+use crate::{
+    machine::Machine,
+    report::violation_about,
+    sync::{self, Signal},
+};
 
 /// An operation that a handler may leave pending.
 #[derive(Default)]
 pub(super) struct Operation {
     stage: Mutex<Stage>,
-    changed: Condvar,
+    changed: Signal,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

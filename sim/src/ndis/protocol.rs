@@ -1,15 +1,10 @@
 //! Protocols: what a transport registers with NDIS, and its binding to an
 //! adapter.
 
-use std::{
-    collections::VecDeque,
-    fmt,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 
 use ndis_sys::NDIS_LINK_STATE;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 use super::{
     Error,
@@ -20,7 +15,11 @@ use super::{
     send_buffer::SendNbl,
     status::StatusIndication,
 };
-use crate::{Irql, machine::Machine, sync};
+use crate::{
+    Irql,
+    machine::Machine,
+    sync::{self, Signal},
+};
 
 /// The callbacks of a protocol driver. They run on a processor of the machine,
 /// mostly at DISPATCH_LEVEL, inside of the miniport's call: they must not wait.
@@ -253,7 +252,7 @@ impl Default for SendOptions {
 pub struct Collector {
     keep_live: bool,
     state: Mutex<Collected>,
-    changed: Condvar,
+    changed: Signal,
 }
 
 #[derive(Default)]
@@ -352,13 +351,12 @@ impl Collector {
         timeout: Duration,
         done: impl FnMut(&mut Collected) -> Option<R>,
     ) -> Result<Option<R>, Error> {
-        let deadline = Instant::now() + timeout;
         Ok(sync::wait(
             machine,
             what,
             &self.state,
             &self.changed,
-            Some(deadline),
+            Some(timeout),
             done,
         )?)
     }

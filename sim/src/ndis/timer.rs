@@ -27,6 +27,7 @@ use crate::{
     machine::Machine,
     processor,
     report::{violation, violation_about},
+    sync,
 };
 
 /// A timer object of a driver.
@@ -251,7 +252,7 @@ extern "efiapi" fn free(handle: NDIS_HANDLE) {
         // "NdisFreeTimerObject waits for the timer function": other processors'.
         let here = u64::from(processor::current().number()) + 1;
         while ![0, here].contains(&timer.runner.load(Ordering::Acquire)) {
-            std::thread::yield_now();
+            sync::relax();
         }
         machine.note(Kind::Timer, timer.handle, "freed", 0);
         state.timers.remove(timer.handle);

@@ -10,14 +10,14 @@ use std::{
 };
 
 use ndis_sys::{KEVENT, STATUS_SUCCESS, STATUS_TIMEOUT};
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 use crate::{
     exports::{Export, NTOSKRNL},
     irql::Irql,
     processor,
     report::{rules, violation},
-    sync,
+    sync::{self, Signal},
 };
 
 const NOTIFICATION_EVENT: u8 = 0;
@@ -29,7 +29,7 @@ const EVENT_LONGS: u8 = 6;
 #[derive(Default)]
 pub(crate) struct Dispatcher {
     lock: Mutex<()>,
-    changed: Condvar,
+    changed: Signal,
 }
 
 /// The header of an event, with the lists' end pointing at itself as the sign

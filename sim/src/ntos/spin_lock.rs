@@ -15,6 +15,7 @@ use crate::{
     irql::Irql,
     processor::{self, Current},
     report::{rules, violation},
+    sync, turns,
 };
 
 /// Upper half of the value of a KSPIN_LOCK that is held; the lower half is the
@@ -34,9 +35,12 @@ fn spin(cpu: &Current, address: usize, mut attempt: impl FnMut() -> bool) {
             if attempt() {
                 return;
             }
+            if turns::are_taken() {
+                break; // Until others have had their turn nothing changes.
+            }
             std::hint::spin_loop();
         }
-        std::thread::yield_now();
+        sync::relax();
         let machine = cpu.machine();
         if machine.is_stopped() {
             processor::park_forever();

@@ -7,6 +7,7 @@ use crate::{
     exports::{Export, NDIS, NTOSKRNL},
     processor,
     report::{rules, violation},
+    turns,
 };
 
 /// Of the performance counter, in Hz; what Windows 10 reports.
@@ -61,7 +62,11 @@ unsafe extern "efiapi" fn ke_stall_execution_processor(microseconds: u32) {
             ),
         );
     }
-    let end = Instant::now() + Duration::from_micros(u64::from(microseconds));
+    let time = Duration::from_micros(u64::from(microseconds));
+    if turns::wait(None, Some(time)) {
+        return;
+    }
+    let end = Instant::now() + time;
     while Instant::now() < end {
         std::hint::spin_loop();
     }

@@ -13,6 +13,7 @@ use crate::{
     irql::Irql,
     machine::Machine,
     report::{self, CallStack, rules, violation},
+    turns,
 };
 
 thread_local! {
@@ -157,7 +158,9 @@ impl Current {
 
     /// The thread's time slice is over: others may run before this returns.
     pub(crate) fn preempt(&self) {
-        drop(self.let_go(true));
+        let released = self.let_go(true);
+        turns::pass();
+        drop(released);
     }
 
     fn let_go(&self, preempted: bool) -> Released {

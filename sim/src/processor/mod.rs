@@ -18,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 use current::CURRENT;
 pub(crate) use current::park_forever;
@@ -29,6 +29,8 @@ use crate::{
     irql::Irql,
     machine::Machine,
     report::{rules, violation},
+    sync::Signal,
+    turns::{self, Ticket, Turns},
 };
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -102,7 +104,8 @@ pub struct Processor {
     machine: Weak<Machine>,
     shared: Arc<SharedJobs>,
     queue: Mutex<Queue>,
-    wake: Condvar,
+    wake: Signal,
+    turns: Option<Arc<Turns>>,
     dpc_pending: AtomicBool,
     /// The DPCs that have run since the IRQL was below DISPATCH_LEVEL, with the one that runs.
     dpc_series: AtomicU32,
@@ -116,13 +119,19 @@ pub struct Processor {
 }
 
 impl Processor {
-    pub(crate) fn new(number: u32, machine: Weak<Machine>, shared: Arc<SharedJobs>) -> Arc<Self> {
+    pub(crate) fn new(
+        number: u32,
+        machine: Weak<Machine>,
+        shared: Arc<SharedJobs>,
+        turns: Option<Arc<Turns>>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             number,
             machine,
             shared,
             queue: Mutex::default(),
-            wake: Condvar::new(),
+            wake: Signal::new(),
+            turns,
             dpc_pending: AtomicBool::new(false),
             dpc_series: AtomicU32::new(0),
             transitions: AtomicU64::new(0),
@@ -212,6 +221,10 @@ impl Processor {
 
     /// Sees to it that somebody takes up the work that is queued.
     fn kick(self: &Arc<Self>, queue: &mut Queue) {
+        assert!(
+            turns::takes_part(self.turns.as_ref()),
+            "a thread that takes no turns uses the machine; Machine::scope starts those that do"
+        );
         if queue.busy || queue.returning > 0 || !self.has_work(queue) {
             return;
         }
@@ -221,9 +234,13 @@ impl Processor {
         }
         queue.idle += 1;
         let me = Arc::clone(self);
+        let ticket = self.turns.as_ref().map(Turns::ticket);
         std::thread::Builder::new()
             .name(format!("cpu{}", self.number))
-            .spawn(move || me.work())
+            .spawn(move || {
+                let _seat = ticket.map(Ticket::take);
+                me.work();
+            })
             .expect("the host can start a thread");
     }
 
@@ -233,7 +250,7 @@ impl Processor {
         loop {
             // Counted as idle by whoever started this thread, or below.
             while !queue.closed && (queue.busy || queue.returning > 0 || !self.has_work(&queue)) {
-                self.wake.wait(&mut queue);
+                self.wake.wait(&mut queue, None);
             }
             queue.idle -= 1;
             if queue.closed {
@@ -304,7 +321,7 @@ impl Processor {
         queue.preempted -= usize::from(preempted);
         queue.returning += 1;
         while queue.busy {
-            self.wake.wait(&mut queue);
+            self.wake.wait(&mut queue, None);
         }
         queue.returning -= 1;
         queue.busy = true;

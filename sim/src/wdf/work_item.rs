@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 use super::{
     KMDF,
@@ -11,7 +11,13 @@ use super::{
     object,
     object::{Body, Object, create, finish},
 };
-use crate::{exports::Export, gate, irql::Irql, processor, sync};
+use crate::{
+    exports::Export,
+    gate,
+    irql::Irql,
+    processor,
+    sync::{self, Signal},
+};
 
 const STATUS_INFO_LENGTH_MISMATCH: i32 = 0xC000_0004_u32 as i32;
 const STATUS_INVALID_PARAMETER: i32 = 0xC000_000D_u32 as i32;
@@ -30,7 +36,7 @@ const _: () = assert!(size_of::<WorkItemConfig>() == 24);
 pub(super) struct WorkItem {
     function: u64,
     state: Mutex<Progress>,
-    done: Condvar,
+    done: Signal,
 }
 
 #[derive(Default)]
@@ -87,7 +93,7 @@ unsafe extern "efiapi" fn wdf_work_item_create(
     let body = Body::WorkItem(WorkItem {
         function,
         state: Mutex::default(),
-        done: Condvar::new(),
+        done: Signal::new(),
     });
     // SAFETY: the driver's attributes.
     let made = unsafe { attributes(raw, Parent::Required) };

@@ -22,7 +22,7 @@ use crate::ledger::cookie;
 /// Pauses, resets, puts to sleep, asks, reconfigures and removes adapters, any of them at any time.
 pub fn administer(world: &World, mut random: fastrand::Rng) {
     for _ in 0..world.plan.operations {
-        pause_for(&mut random, 1500);
+        pause_for(world, &mut random, 1500);
         let station = &world.stations[random.usize(..world.stations.len())];
         let Ok(_alone) = station.control.try_lock() else {
             continue;
@@ -48,7 +48,7 @@ fn operate(world: &World, station: &Station, instance: &Instance, random: &mut f
             check("pause", adapter.pause());
             is_refused(world, station, instance, NDIS_STATUS_PAUSED, random);
             check_books(world, instance);
-            pause_for(random, 500);
+            pause_for(world, random, 500);
             check("restart", adapter.restart());
             count(Action::Pause);
         }
@@ -68,7 +68,7 @@ fn operate(world: &World, station: &Station, instance: &Instance, random: &mut f
                 random,
             );
             check_books(world, instance);
-            pause_for(random, 500);
+            pause_for(world, random, 500);
             check("D0", adapter.set_power(PowerState::D0));
             count(Action::Sleep);
         }
@@ -150,7 +150,7 @@ fn replace(world: &World, station: &Station, random: &mut fastrand::Rng) {
             disturbed.store(true, Ordering::Release);
         }
     }
-    pause_for(random, 500);
+    pause_for(world, random, 500);
     station.start(world, random);
 }
 
@@ -206,7 +206,7 @@ fn switch_offload(
     };
     for request in requests {
         instance.expect(world, request);
-        pause_for(random, 300);
+        pause_for(world, random, 300);
     }
     world.counts.add(Action::Switch);
 }

@@ -1,6 +1,6 @@
 //! Transports that offload: SAs come, change and go.
 
-use std::{sync::atomic::Ordering, thread};
+use std::sync::atomic::Ordering;
 
 use ndis_sim::ndis::OidRequest;
 use ndis_sys::*;
@@ -22,7 +22,7 @@ pub fn associate(world: &World, station: &Station, mut random: fastrand::Rng) {
     let mut spare = 0x0010_0000 + 0x1_0000 * station.index as u32;
     while !world.stop.load(Ordering::Acquire) {
         let Some(instance) = station.current() else {
-            pause_for(&mut random, 300);
+            pause_for(world, &mut random, 300);
             continue;
         };
         match random.u8(..8) {
@@ -35,7 +35,7 @@ pub fn associate(world: &World, station: &Station, mut random: fastrand::Rng) {
             6 => contend(world, &instance, spare, &mut random),
             _ => update(world, station, &instance, &mut random),
         }
-        pause_for(&mut random, 400);
+        pause_for(world, &mut random, 400);
     }
 }
 
@@ -72,7 +72,7 @@ fn come_and_go(
     }
     expect_one_of(world, "ADD_SA", status, &statuses);
     if station.interrupted.load(Ordering::Acquire) || world.plan.is_tap(station.index) {
-        pause_for(random, 200);
+        pause_for(world, random, 200);
     }
     handles.retain(|&handle| handle != 0);
     delete(world, instance, &handles, random);
@@ -129,7 +129,7 @@ fn renew(world: &World, station: &Station, instance: &Instance, random: &mut fas
         Way::Inbound
     };
     delete(world, instance, &handles, random);
-    pause_for(random, 100);
+    pause_for(world, random, 100);
     for (sa, place) in sas.iter().zip(&instance.handles[flow]) {
         let (_, handles) = instance.add_sas(world, &[sa], way, random);
         if handles[0] != 0 {
@@ -155,7 +155,7 @@ fn contend(world: &World, instance: &Instance, id: u32, random: &mut fastrand::R
     };
     let (operation, spi, high) = headers_of(sa)[0];
     let mut others = random.fork();
-    thread::scope(|scope| {
+    world.machine.scope(|scope| {
         scope.spawn(|| delete(world, instance, &[handle], &mut others));
         for _ in 0..3 {
             let update = offload::update_sa(handle, operation, spi, high + 1);

@@ -14,7 +14,7 @@ use ndis_sys::*;
 use tcpip::lab::status_name;
 
 use super::{
-    Action, Figures, World,
+    Action, Figures, Outcome, World,
     station::{Instance, Station},
 };
 use crate::flow::Came;
@@ -61,7 +61,7 @@ pub fn check_books(world: &World, instance: &Instance) {
 }
 
 /// Brings everything to rest, balances the books, unloads the driver.
-pub fn audit(world: World) -> Figures {
+pub fn audit(world: World) -> Outcome {
     let seed = world.plan.seed;
     let failures = world.machine.faults().failures();
     world.machine.faults().clear();
@@ -90,7 +90,10 @@ pub fn audit(world: World) -> Figures {
     assert!(leaks.is_clean(), "seed {seed}: left behind:\n{leaks}");
     let report = machine.report();
     assert!(report.is_clean(), "seed {seed}: {report}");
-    figures
+    Outcome {
+        figures,
+        order: machine.order(),
+    }
 }
 
 /// Lets everything that is under way come to its end.

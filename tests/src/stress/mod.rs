@@ -25,7 +25,6 @@ use std::{
         Arc, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    thread,
 };
 
 use ndis_sim::{
@@ -77,6 +76,12 @@ pub fn plan_of(seed: u64) -> String {
     format!("{:?}", Plan::of(seed))
 }
 
+/// Whether the threads of a seed's schedule take turns, so that the seed decides their order.
+#[must_use]
+pub fn takes_turns(seed: u64) -> bool {
+    Plan::of(seed).in_turns
+}
+
 /// The flows of a seed, with all that is in them.
 #[must_use]
 pub fn flows_of(seed: u64) -> String {
@@ -103,14 +108,32 @@ fn fail_calls(world: &World, probability: f64) {
     world.machine.faults().fail_if(fails);
 }
 
+/// What came of a schedule.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// What happened.
+    pub figures: Figures,
+    /// A hash of the order in which it did, if threads took turns.
+    pub order: Option<u64>,
+}
+
 /// Runs the schedule of a seed.
 ///
 /// # Panics
 /// When a rule is broken, something leaks, or the books do not balance; the message has the seed.
 #[must_use]
-pub fn run(seed: u64) -> Figures {
-    let plan = Plan::of(seed);
-    let machine = Machine::builder().processors(plan.processors).perturb(seed);
+pub fn run(seed: u64) -> Outcome {
+    run_plan(Plan::of(seed))
+}
+
+fn run_plan(plan: Plan) -> Outcome {
+    let seed = plan.seed;
+    let machine = Machine::builder().processors(plan.processors);
+    let machine = if plan.in_turns {
+        machine.in_turns(seed)
+    } else {
+        machine.perturb(seed)
+    };
     let machine = match plan.pool {
         Pool::Guarded => machine.special_pool(false).build(),
         Pool::Special => machine.build(),
@@ -145,7 +168,7 @@ pub fn run(seed: u64) -> Figures {
     if let Some(probability) = world.plan.failures {
         fail_calls(&world, probability);
     }
-    thread::scope(|scope| {
+    world.machine.scope(|scope| {
         // Each has random numbers of its own, so that they do not depend on who runs first.
         let mut fork = || random.fork();
         let mut senders = Vec::new();

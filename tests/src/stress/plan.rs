@@ -21,6 +21,8 @@ pub enum Pool {
 pub struct Plan {
     /// The seed.
     pub seed: u64,
+    /// Threads take turns, in an order of the seed's; else they run as the host lets them.
+    pub in_turns: bool,
     /// Processors of the machine.
     pub processors: usize,
     /// The NDIS version that the driver registers with, as its registry value.
@@ -60,6 +62,8 @@ impl Plan {
         let stations = random.usize(2..=4);
         Self {
             seed,
+            // Of the others the host decides: two processors at the same data at the same moment.
+            in_turns: !seed.is_multiple_of(4),
             // Seldom more than a processor group has.
             processors: match random.u8(..) {
                 0 => 66,

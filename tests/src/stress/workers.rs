@@ -2,7 +2,6 @@
 
 use std::{
     sync::{PoisonError, atomic::Ordering},
-    thread,
     time::Duration,
 };
 
@@ -21,11 +20,9 @@ pub fn level(random: &mut fastrand::Rng) -> Irql {
 }
 
 /// Waits, for up to so many microseconds.
-pub fn pause_for(random: &mut fastrand::Rng, longest: u64) {
-    match random.u64(..=longest) {
-        0 => thread::yield_now(),
-        micros => thread::sleep(Duration::from_micros(micros)),
-    }
+pub fn pause_for(world: &World, random: &mut fastrand::Rng, longest: u64) {
+    let time = Duration::from_micros(random.u64(..=longest));
+    world.machine.sleep(time);
 }
 
 /// Sends the first packet of each flow with extended sequence numbers, alone: it tells both ends on which
@@ -57,7 +54,7 @@ pub fn send(world: &World, station: &Station, mut random: fastrand::Rng) {
         .collect();
     for _ in 0..world.plan.chains {
         let Some(instance) = station.current() else {
-            pause_for(&mut random, 300);
+            pause_for(world, &mut random, 300);
             continue;
         };
         let length = match random.u8(..16) {
@@ -98,7 +95,7 @@ pub fn send(world: &World, station: &Station, mut random: fastrand::Rng) {
         let sent = instance.open.send_with(lists, options);
         sent.unwrap_or_else(|error| panic!("seed {}: {error}", world.plan.seed));
         if random.u8(..8) == 0 {
-            pause_for(&mut random, 200);
+            pause_for(world, &mut random, 200);
         }
     }
 }
@@ -122,6 +119,6 @@ pub fn give_back(world: &World, mut random: fastrand::Rng) {
             let returned = open.return_nbls(held, level(&mut random));
             returned.unwrap_or_else(|error| panic!("seed {}: {error}", world.plan.seed));
         }
-        pause_for(&mut random, 500);
+        pause_for(world, &mut random, 500);
     }
 }
