@@ -219,6 +219,47 @@ fn an_update_may_outlive_its_sa() {
     assert!(driver.unload().unwrap().is_clean());
 }
 
+/// While the configuration is being changed, the miniport knows of the new one and has not indicated it: an
+/// SA may be of any that the hardware can have, and of no other.
+#[test]
+fn an_sa_that_is_added_amid_a_change_is_one_that_the_hardware_can_have() {
+    const CBC: u32 = IPSEC_OFFLOAD_V2_ENCRYPTION_AES_CBC_128;
+    let add = |hardware: Deed, amid: bool| {
+        let mut plan = Plan::new((6, 20)).with(Misdeed::AddBeyondCapability);
+        plan.slow_change = amid;
+        let rig = Rig::new(plan.doing(At::Offload, hardware));
+        let driver = rig.load().unwrap();
+        let adapter = driver.add_adapter(Rig::config()).unwrap();
+        let open = adapter.open(Collector::new()).unwrap();
+        let added = std::thread::scope(|scope| {
+            if amid {
+                scope.spawn(|| set(&open, OID_TCP_OFFLOAD_PARAMETERS));
+                while rig.plan.notes.lock().unwrap().is_empty() {
+                    std::thread::yield_now();
+                }
+            }
+            direct(&open, add_sa(&[(CBC, false)]))
+        });
+        added.map_err(|error| error.bug_check().map(BugCheck::rule))
+    };
+    let more: Deed = |_, attributes| {
+        let attributes = attributes as *mut NDIS_MINIPORT_ADAPTER_OFFLOAD_ATTRIBUTES;
+        // SAFETY: the attributes, with the driver's structure that they point to.
+        unsafe {
+            (*(*attributes).HardwareOffloadCapabilities)
+                .IPsecV2
+                .EncryptionAlgorithms |= CBC
+        };
+        None
+    };
+    let (status, buffer) = add(more, true).unwrap();
+    assert_eq!((status, handles(&buffer)[0] != 0), (0, true));
+    for (hardware, amid) in [(more, false), (|_, _| None, true)] {
+        let refused = add(hardware, amid).unwrap_err();
+        assert_eq!(refused, Some(rules::IPSEC_CAPABILITY), "amid: {amid}");
+    }
+}
+
 #[test]
 fn sends_that_name_sas() {
     let check = trips_sas(Misdeed::SendUnknown, rules::IPSEC_UNKNOWN_HANDLE);

@@ -203,6 +203,8 @@ pub struct Plan {
     pub notes: Mutex<Vec<String>>,
     /// UPDATE_SA waits, once it has found its SA, until that is deleted.
     pub slow_update: bool,
+    /// OID_TCP_OFFLOAD_PARAMETERS takes until an SA is there.
+    pub slow_change: bool,
     pub deed: Option<(At, Deed)>,
     /// What is queued does not run before its queuer is done.
     pub one_processor: bool,
@@ -222,6 +224,7 @@ impl Plan {
             driver: AtomicU64::new(0),
             notes: Mutex::default(),
             slow_update: false,
+            slow_change: false,
             deed: None,
             one_processor: false,
             pools: Mutex::default(),

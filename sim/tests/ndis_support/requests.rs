@@ -45,6 +45,12 @@ pub unsafe extern "efiapi" fn oid(
                 };
                 let off = wanted == NDIS_OFFLOAD_PARAMETERS_TX_RX_DISABLED;
                 adapter.checksum_off.store(off, SeqCst);
+                if adapter.plan.slow_change {
+                    adapter.plan.note("change");
+                    while adapter.sas.lock().unwrap().is_empty() {
+                        std::thread::sleep(std::time::Duration::from_millis(1));
+                    }
+                }
             }
             if !adapter.does(Misdeed::KeepConfiguration) {
                 indicate_offload(adapter);
