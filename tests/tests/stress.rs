@@ -63,8 +63,13 @@ fn randomised_schedules_break_no_rule() {
             told = Instant::now();
             tell(format_args!("stress: {figures}"));
         }
-        let enough = only.is_some() && done.order.is_some();
-        if enough || began.elapsed() >= Duration::from_secs(seconds) {
+        let order = only.and(done.order);
+        if let Some(order) = order {
+            tell(format_args!(
+                "stress: seed {seed}: order of events {order:016x}"
+            ));
+        }
+        if order.is_some() || began.elapsed() >= Duration::from_secs(seconds) {
             break;
         }
     }
