@@ -354,10 +354,7 @@ impl Machine {
     /// # Panics
     /// As [`sync::wait`].
     pub fn settle(&self) -> Result<(), BugCheck> {
-        assert!(
-            turns::takes_part(self.turns()),
-            "a thread that takes no turns waits; Machine::scope starts those that do"
-        );
+        turns::expect_part(self.turns(), "waits");
         let mut watch = sync::Watch::new(self);
         loop {
             if let Some(check) = self.bug_check() {

@@ -40,6 +40,8 @@ impl Schedule {
         let changes = CHANGES[random.usize(..CHANGES.len())];
         // Neighbouring seeds of this generator begin alike.
         let own = random.u64(..) ^ u64::from(number).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        // A processor has other threads by and by; that each of them does the same would be less.
+        let own = own ^ turns::draw().unwrap_or(0);
         Self {
             random: RefCell::new(fastrand::Rng::with_seed(own)),
             changes: if turns::are_taken() { changes } else { 20 },

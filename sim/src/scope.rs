@@ -71,7 +71,6 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         f: impl FnOnce() -> T + Send + 'scope,
     ) -> Worker<'scope, T> {
         let ended = Arc::new(Ended::default());
-        self.started.borrow_mut().push(Arc::clone(&ended));
         let ticket = self.machine.turns().map(Turns::ticket);
         let done = Arc::clone(&ended);
         let thread = self.threads.spawn(move || {
@@ -81,6 +80,8 @@ impl<'scope, 'env> Scope<'scope, 'env> {
             done.changed.notify_all();
             result.unwrap_or_else(|panic| panic::resume_unwind(panic))
         });
+        // Not before: one that could not be started does not end.
+        self.started.borrow_mut().push(Arc::clone(&ended));
         Worker { ended, thread }
     }
 }

@@ -14,6 +14,8 @@ use crate::{
 
 /// How often a wait looks whether the machine was stopped.
 const POLL: Duration = Duration::from_millis(20);
+/// How often a thread that takes turns looks whether a lock is free.
+const RETRY: Duration = Duration::from_micros(100);
 
 /// Tells those who wait for something that it may have come: a condition variable, with which threads
 /// that take turns wait for theirs.
@@ -67,6 +69,18 @@ pub(crate) fn sleep(time: Duration) {
     }
 }
 
+/// Locks what is held while its owner waits for others. Who has the turn must not block for it: the owner
+/// needs it to come to an end.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    while turns::are_taken() {
+        if let Some(guard) = mutex.try_lock() {
+            return guard;
+        }
+        sleep(RETRY);
+    }
+    mutex.lock()
+}
+
 /// An event of the simulator's own, for NDIS-like code that waits for the
 /// driver. Notification (manual reset) or synchronization (auto reset).
 pub struct Event {
@@ -115,9 +129,8 @@ impl Event {
     }
 
     /// Waits, at most for `timeout` of wall time, or of the machine's when its threads take turns; false on
-    /// time-out. On a
-    /// processor thread below DISPATCH_LEVEL other jobs and DPCs of the
-    /// processor run meanwhile.
+    /// time-out. On a processor thread below DISPATCH_LEVEL other jobs and DPCs of the processor run
+    /// meanwhile.
     ///
     /// # Errors
     /// The bug check that stopped the machine (on a processor thread it does
@@ -161,10 +174,7 @@ pub fn wait<T, R>(
     if let Some(r) = done(&mut state.lock()) {
         return Ok(Some(r));
     }
-    assert!(
-        turns::takes_part(machine.turns()),
-        "a thread that takes no turns waits for {what}; Machine::scope starts those that do"
-    );
+    turns::expect_part(machine.turns(), format_args!("waits for {what}"));
     let deadline = timeout.map(|timeout| machine.elapsed() + timeout);
     let current = processor::try_current().filter(|c| c.is_on(machine));
     let _released = current
@@ -254,9 +264,16 @@ impl Watch {
         };
         let limit = machine.settings().watchdog;
         let progress = progress(machine);
+        if progress != self.progress {
+            (self.progress, self.since) = (progress, now);
+        }
+        let still = now.saturating_sub(self.since) > limit;
+        // Where threads take turns the host's time passes for a callback while others have theirs.
+        let counts = machine.turns().is_none() || self.host.is_some() && still;
         if let Some((processor, callback)) = machine
             .processors()
             .iter()
+            .filter(|_| counts)
             .find_map(|p| Some((p, p.overdue(limit)?)))
         {
             let n = processor.number();
@@ -266,15 +283,12 @@ impl Watch {
             processor.interrupt();
             return Some(check);
         }
-        if progress != self.progress {
-            (self.progress, self.since) = (progress, now);
-        } else if now.saturating_sub(self.since) > limit {
-            return Some(machine.stop(
+        still.then(|| {
+            machine.stop(
                 rules::HANG,
                 format!("{what}: nothing has happened for {limit:?}"),
-            ));
-        }
-        None
+            )
+        })
     }
 }
 

@@ -11,6 +11,7 @@
 
 use std::{
     cell::RefCell,
+    fmt,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, Ordering},
@@ -28,7 +29,7 @@ const CROSSING: Duration = Duration::from_micros(1);
 const LOOK: Duration = Duration::from_secs(1);
 
 thread_local! {
-    static SEAT: RefCell<Option<(Arc<Turns>, usize)>> = const { RefCell::new(None) };
+    static PLACE: RefCell<Option<Place>> = const { RefCell::new(None) };
 }
 
 /// What somebody waits for: the address of the object that will say so.
@@ -123,7 +124,24 @@ pub(crate) struct Turns {
     over: AtomicBool,
 }
 
-/// A place among those who take turns, for a thread that is about to start.
+/// The calling thread's place among those who take turns, which it has the turn to give up: when it is
+/// done, ends, or builds another machine.
+struct Place {
+    turns: Arc<Turns>,
+    seat: usize,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut state = self.turns.state.lock();
+        state.seats[self.seat].wish = Wish::Left;
+        if self.turns.are_taken() {
+            state.pass();
+        }
+    }
+}
+
+/// A place for a thread that is about to start.
 pub(crate) struct Ticket(Arc<Turns>, usize);
 
 /// Gives the place up.
@@ -144,7 +162,7 @@ impl Turns {
             over: AtomicBool::new(false),
         });
         let seat = turns.seat();
-        SEAT.set(Some((Arc::clone(&turns), seat)));
+        sit(&turns, seat);
         turns
     }
 
@@ -159,6 +177,7 @@ impl Turns {
 
     /// A place for a thread that the caller, whose turn it is, starts.
     pub(crate) fn ticket(self: &Arc<Self>) -> Ticket {
+        expect_part(Some(self), "starts one for the machine");
         Ticket(Arc::clone(self), self.seat())
     }
 
@@ -245,26 +264,28 @@ impl Ticket {
     pub(crate) fn take(self) -> Taken {
         let Self(turns, seat) = self;
         turns.await_turn(turns.state.lock(), seat);
-        SEAT.set(Some((turns, seat)));
+        sit(&turns, seat);
         Taken(())
     }
 }
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        if let Some((turns, seat)) = SEAT.take() {
-            let mut state = turns.state.lock();
-            state.seats[seat].wish = Wish::Left;
-            if turns.are_taken() {
-                state.pass();
-            }
-        }
+        drop(PLACE.take());
     }
+}
+
+fn sit(turns: &Arc<Turns>, seat: usize) {
+    let turns = Arc::clone(turns);
+    drop(PLACE.replace(Some(Place { turns, seat })));
 }
 
 /// The turns that the calling thread takes part in, as long as they are taken.
 fn mine() -> Option<(Arc<Turns>, usize)> {
-    SEAT.with_borrow(|seat| seat.clone().filter(|(turns, _)| turns.are_taken()))
+    PLACE.with_borrow(|place| {
+        let place = place.as_ref().filter(|place| place.turns.are_taken())?;
+        Some((Arc::clone(&place.turns), place.seat))
+    })
 }
 
 /// Whether the calling thread takes turns with others.
@@ -272,11 +293,25 @@ pub(crate) fn are_taken() -> bool {
     mine().is_some()
 }
 
-/// Whether the calling thread may wait for a machine's others.
-pub(crate) fn takes_part(turns: Option<&Arc<Turns>>) -> bool {
-    turns.is_none_or(|turns| {
-        !turns.are_taken() || mine().is_some_and(|(mine, _)| Arc::ptr_eq(&mine, turns))
-    })
+/// Stops a thread that would wait for good, or disturb the order: one that takes no part in the turns of the
+/// machine that it uses, or takes part in those of another one.
+pub(crate) fn expect_part(turns: Option<&Arc<Turns>>, what: impl fmt::Display) {
+    let part = PLACE.with_borrow(|place| {
+        let mine = place.as_ref().map(|place| &place.turns);
+        // Looked at first: they may be over from one moment to the next.
+        mine.map(Arc::as_ptr) == turns.map(Arc::as_ptr)
+            || !turns.is_some_and(|turns| turns.are_taken())
+                && !mine.is_some_and(|turns| turns.are_taken())
+    });
+    assert!(
+        part,
+        "a thread that takes no turns here {what}; Machine::scope starts those that do"
+    );
+}
+
+/// A number of the seed's, another one each time, if threads take turns.
+pub(crate) fn draw() -> Option<u64> {
+    mine().map(|(turns, _)| turns.state.lock().random.u64(..))
 }
 
 /// Lets others go on, if threads take turns; false if they do not.

@@ -4,7 +4,8 @@ mod machine_support;
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex},
+    panic::{self, AssertUnwindSafe},
+    sync::{Arc, Mutex, mpsc},
     thread,
     time::Duration,
 };
@@ -187,6 +188,20 @@ fn a_wait_that_nobody_can_end_is_a_hang_at_once() {
 }
 
 #[test]
+fn a_spin_lock_that_nobody_releases_is_a_hang_at_once() {
+    // As if processor 0 had it.
+    let lock = leaked(0x4B53_4C4B_0000_0001);
+    let hang = || {
+        let m = in_turns(3);
+        let acquired = call(&m, Irql::DISPATCH, "KeAcquireSpinLockAtDpcLevel", &[lock]);
+        assert_eq!(acquired.unwrap_err().rule(), rules::HANG);
+        m.clock().now()
+    };
+    // Not by the host's clock, which would not come out alike.
+    assert_eq!(hang(), hang());
+}
+
+#[test]
 fn a_driver_that_never_comes_back_is_seen_although_nobody_else_has_a_turn() {
     extern "efiapi" fn forever() -> u64 {
         loop {
@@ -259,11 +274,36 @@ fn a_thread_that_takes_no_turns_may_not_use_the_machine() {
     ];
     for used in uses {
         let m = in_turns(6);
-        let panic = thread::spawn(move || used(&m)).join().unwrap_err();
-        let text = panic.downcast_ref::<String>().cloned();
-        let text = text.or(panic.downcast_ref::<&str>().map(ToString::to_string));
-        assert!(text.unwrap().contains("Machine::scope"));
+        thread::spawn(move || is_refused(|| used(&m)))
+            .join()
+            .unwrap();
     }
+}
+
+fn is_refused(used: impl FnOnce()) {
+    let panic = panic::catch_unwind(AssertUnwindSafe(used)).unwrap_err();
+    let text = panic.downcast_ref::<String>().cloned();
+    let text = text.or(panic.downcast_ref::<&str>().map(ToString::to_string));
+    assert!(text.unwrap().contains("Machine::scope"));
+}
+
+#[test]
+fn a_thread_takes_its_turns_in_one_machine_and_uses_no_other() {
+    let ordinary = Machine::builder().build();
+    let first = in_turns(7);
+    let (told, done) = mpsc::channel();
+    first.spawn(None, Irql::PASSIVE, move || told.send(()).unwrap());
+    let second = in_turns(8);
+    // It has left the first, where the others go on.
+    done.recv_timeout(Duration::from_secs(60)).unwrap();
+    for machine in [&ordinary, &first] {
+        is_refused(|| drop(machine.run(None, Irql::PASSIVE, || ())));
+        is_refused(|| drop(machine.settle()));
+    }
+    is_refused(|| first.scope(|scope| drop(scope.spawn(|| ()))));
+    assert_eq!(second.run(None, Irql::PASSIVE, || 1).unwrap(), 1);
+    drop(second);
+    assert_eq!(ordinary.run(None, Irql::PASSIVE, || 2).unwrap(), 2);
 }
 
 /// The processors' threads run as the host lets them once the machine is gone: they end.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use ndis_sim::{
-    Irql,
+    Irql, Machine,
     inf::RegValue,
     ndis::{
         AdapterState, BusyWorkers, Collector, Error, OidRequest, PowerState, SendNb, SendNbl,
@@ -43,6 +43,32 @@ fn work_items_wait_while_the_workers_are_busy() {
     rig.machine.settle().unwrap();
     assert_eq!((ndis.work_items_waiting(), ndis.work_items_run()), (0, 1));
     assert!(driver.unload().unwrap().is_clean());
+}
+
+/// NDIS does one after the other: who comes second waits, and lets the first one go on.
+#[test]
+fn operations_on_an_adapter_exclude_each_other_where_threads_take_turns_too() {
+    for seed in 0..8 {
+        let machine = Machine::builder()
+            .canaries(false)
+            .stack_limit(None)
+            .in_turns(seed)
+            .build();
+        let rig = Rig::on(Plan::new((6, 30)), machine);
+        let driver = rig.load().unwrap();
+        let adapter = driver.add_adapter(Rig::config()).unwrap();
+        rig.machine.scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    for _ in 0..4 {
+                        adapter.reset().unwrap();
+                    }
+                });
+            }
+        });
+        assert!(driver.unload().unwrap().is_clean());
+        assert!(rig.machine.report().is_clean(), "{}", rig.machine.report());
+    }
 }
 
 #[test]

@@ -17,7 +17,7 @@ use super::{
     link::Sleep,
     oid_answers, oid_path, reset,
 };
-use crate::Irql;
+use crate::{Irql, sync};
 
 /// A device power state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ impl Adapter {
     /// [`Error::State`] unless the adapter runs, or the bug check that stopped
     /// the machine.
     pub fn pause(&self) -> Result<(), Error> {
-        let _serial = self.block.control.lock();
+        let _serial = sync::lock(&self.block.control);
         self.expect(AdapterState::Running, "a running adapter")?;
         Ok(self.run(None, Irql::PASSIVE, |machine, adapter| {
             lifecycle::pause(machine, adapter, NDIS_PAUSE_NDIS_INTERNAL);
@@ -71,7 +71,7 @@ impl Adapter {
     /// [`Error::State`] unless the adapter is paused, [`Error::Status`] when the
     /// miniport fails, or the bug check that stopped the machine.
     pub fn restart(&self) -> Result<(), Error> {
-        let _serial = self.block.control.lock();
+        let _serial = sync::lock(&self.block.control);
         self.expect(AdapterState::Paused, "a paused adapter")?;
         status(self.run(None, Irql::PASSIVE, lifecycle::restart)?)
     }
@@ -83,7 +83,7 @@ impl Adapter {
     /// MiniportResetEx, [`Error::Status`] when the miniport fails, or the bug
     /// check that stopped the machine.
     pub fn reset(&self) -> Result<(), Error> {
-        let _serial = self.block.control.lock();
+        let _serial = sync::lock(&self.block.control);
         self.expect_initialized()?;
         if self.block.driver.handlers.ResetHandlerEx.is_none() {
             return Err(Error::State {
@@ -101,7 +101,7 @@ impl Adapter {
     /// [`Error::State`] for a halted adapter, or the bug check that stopped the
     /// machine.
     pub fn halt(&self) -> Result<(), Error> {
-        let _serial = self.block.control.lock();
+        let _serial = sync::lock(&self.block.control);
         self.expect_initialized()?;
         Ok(self.run(None, Irql::PASSIVE, |machine, adapter| {
             lifecycle::halt(machine, adapter, NdisHaltDeviceDisabled);
@@ -117,7 +117,7 @@ impl Adapter {
     /// [`Error::State`] unless the adapter is halted, [`Error::Status`] when the miniport fails, or the bug
     /// check that stopped the machine.
     pub fn enable(&self) -> Result<(), Error> {
-        let _serial = self.block.control.lock();
+        let _serial = sync::lock(&self.block.control);
         self.expect(AdapterState::Halted, "a disabled adapter")?;
         if let Some(check) = self.machine.bug_check() {
             return Err(check.into());
@@ -164,7 +164,7 @@ impl Adapter {
     /// machine.
     pub fn surprise_remove(&self) -> Result<(), Error> {
         self.notify_surprise_removal()?;
-        let _serial = self.block.control.lock();
+        let _serial = sync::lock(&self.block.control);
         self.expect_initialized()?;
         Ok(self.run(None, Irql::PASSIVE, |machine, adapter| {
             lifecycle::halt(machine, adapter, NdisHaltDeviceSurpriseRemoved);
@@ -191,7 +191,7 @@ impl Adapter {
     /// [`Error::State`] for a halted adapter, or the bug check that stopped the
     /// machine.
     pub fn shutdown(&self) -> Result<(), Error> {
-        let _serial = self.block.control.lock();
+        let _serial = sync::lock(&self.block.control);
         self.expect_initialized()?;
         Ok(self.run(None, Irql::PASSIVE, |_, adapter| {
             lifecycle::shutdown(adapter, NdisShutdownPowerOff);
@@ -204,7 +204,7 @@ impl Adapter {
     /// [`Error::State`] for a halted adapter, or the bug check that stopped the
     /// machine.
     pub fn shutdown_for_bug_check(&self) -> Result<(), Error> {
-        let _serial = self.block.control.lock();
+        let _serial = sync::lock(&self.block.control);
         self.expect_initialized()?;
         Ok(self.run(None, Irql::HIGH, |_, adapter| {
             lifecycle::shutdown(adapter, NdisShutdownBugCheck);
@@ -220,7 +220,7 @@ impl Adapter {
     /// [`Error::Status`] when the miniport fails to start again, or the bug
     /// check that stopped the machine.
     pub fn set_power(&self, power: PowerState) -> Result<(), Error> {
-        let _serial = self.block.control.lock();
+        let _serial = sync::lock(&self.block.control);
         let asleep = self.block.low_power.load(Ordering::Acquire);
         if asleep == (power == PowerState::D3) {
             return Err(Error::State {

@@ -3,10 +3,7 @@
 //! The locks are real: other processors' threads spin on the driver's own
 //! variable. Each thread keeps a list of what it holds.
 
-use std::{
-    sync::atomic::{AtomicU32, AtomicUsize, Ordering},
-    time::Instant,
-};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use super::irql;
 use crate::{
@@ -15,7 +12,7 @@ use crate::{
     irql::Irql,
     processor::{self, Current},
     report::{rules, violation},
-    sync, turns,
+    turns,
 };
 
 /// Upper half of the value of a KSPIN_LOCK that is held; the lower half is the
@@ -29,7 +26,9 @@ const SPINS: u32 = 200;
 
 /// Spins until `attempt` succeeds; stops with a hang if it never does.
 fn spin(cpu: &Current, address: usize, mut attempt: impl FnMut() -> bool) {
-    let mut began = None;
+    let machine = cpu.machine();
+    let limit = machine.settings().watchdog;
+    let mut end = None;
     loop {
         for _ in 0..SPINS {
             if attempt() {
@@ -40,17 +39,19 @@ fn spin(cpu: &Current, address: usize, mut attempt: impl FnMut() -> bool) {
             }
             std::hint::spin_loop();
         }
-        sync::relax();
-        let machine = cpu.machine();
+        let now = machine.elapsed();
+        let left = end.get_or_insert(now + limit).saturating_sub(now);
         if machine.is_stopped() {
             processor::park_forever();
         }
-        let limit = machine.settings().watchdog;
-        if began.get_or_insert_with(Instant::now).elapsed() > limit {
+        if left.is_zero() {
             violation(
                 rules::HANG,
                 format!("spin lock 0x{address:x} has not become free for {limit:?}"),
             );
+        }
+        if !turns::wait(Some(address), Some(left)) {
+            std::thread::yield_now();
         }
     }
 }
@@ -81,8 +82,9 @@ fn note(cpu: &Current, address: usize, release: &'static str) {
 }
 
 /// Takes the lock off the list; stops when it is not there or was acquired by a
-/// call that another one releases.
+/// call that another one releases. Those who take turns and spin have theirs when it is free.
 fn forget(cpu: &Current, address: usize) {
+    turns::wake(address);
     let mut locks = cpu.thread().locks.borrow_mut();
     let Some(at) = locks.iter().rposition(|l| l.address == address) else {
         drop(locks);

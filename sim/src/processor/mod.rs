@@ -221,10 +221,7 @@ impl Processor {
 
     /// Sees to it that somebody takes up the work that is queued.
     fn kick(self: &Arc<Self>, queue: &mut Queue) {
-        assert!(
-            turns::takes_part(self.turns.as_ref()),
-            "a thread that takes no turns uses the machine; Machine::scope starts those that do"
-        );
+        turns::expect_part(self.turns.as_ref(), "uses the machine");
         if queue.busy || queue.returning > 0 || !self.has_work(queue) {
             return;
         }
