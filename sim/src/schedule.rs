@@ -17,6 +17,8 @@ pub(crate) struct Schedule {
     random: RefCell<fastrand::Rng>,
     /// Of 1,000 crossings, at how many others go on.
     changes: u16,
+    /// Threads take turns.
+    in_turns: bool,
 }
 
 /// What becomes of a processor at a crossing.
@@ -42,9 +44,11 @@ impl Schedule {
         let own = random.u64(..) ^ u64::from(number).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         // A processor has other threads by and by; that each of them does the same would be less.
         let own = own ^ turns::draw().unwrap_or(0);
+        let in_turns = turns::are_taken();
         Self {
             random: RefCell::new(fastrand::Rng::with_seed(own)),
-            changes: if turns::are_taken() { changes } else { 20 },
+            changes: if in_turns { changes } else { 20 },
+            in_turns,
         }
     }
 
@@ -52,12 +56,23 @@ impl Schedule {
         let mut random = self.random.borrow_mut();
         let lost = 3 + self.changes;
         match random.u16(..1000) {
-            0..3 => Turn::LoseForLong(Duration::from_micros(random.u64(20..200))),
+            0..3 => Turn::LoseForLong(self.long(&mut random)),
             n if n < lost => Turn::Lose,
             n if n < lost + 60 => Turn::Spin(random.u32(1..600)),
             n if n < lost + 100 => Turn::Preempt,
             _ => Turn::GoOn,
         }
+    }
+
+    /// A thread is held up at one place, while others do all of what they are at. Where threads take turns that
+    /// costs the host no time.
+    fn long(&self, random: &mut fastrand::Rng) -> Duration {
+        let time = random.u64(20..200);
+        Duration::from_micros(if self.in_turns {
+            time << random.u32(..5)
+        } else {
+            time
+        })
     }
 
     /// Takes a turn. Other threads of the processor may run meanwhile below DISPATCH_LEVEL only.
@@ -76,6 +91,11 @@ impl Schedule {
     /// Whether the DPCs before have left no time, as those of other drivers may.
     pub(crate) fn starves_dpcs(&self) -> bool {
         self.random.borrow_mut().u8(..16) == 0
+    }
+
+    /// Whether NDIS pauses an adapter while calls into it are under way, and does not let them end before.
+    pub(crate) fn pauses_over_calls(&self) -> bool {
+        self.random.borrow_mut().bool()
     }
 
     /// Whether DPCs that could run now come a little later, as those do that another processor has

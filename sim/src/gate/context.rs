@@ -198,6 +198,12 @@ impl Context {
         self.schedule.as_ref().is_some_and(Schedule::starves_dpcs)
     }
 
+    /// Whether NDIS pauses an adapter while calls into it are under way, by the schedule.
+    pub(crate) fn pauses_over_calls(&self) -> bool {
+        let schedule = self.schedule.as_ref();
+        schedule.is_some_and(Schedule::pauses_over_calls)
+    }
+
     pub(crate) fn what(&self) -> &'static str {
         self.calls
             .borrow()

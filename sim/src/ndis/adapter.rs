@@ -110,6 +110,8 @@ pub(super) struct AdapterBlock {
     pub(super) control: Mutex<()>,
     pub(super) sends: AtomicUsize,
     pub(super) receives: AtomicUsize,
+    /// Calls to NdisMIndicateReceiveNetBufferLists that have not returned.
+    pub(super) indications: AtomicUsize,
     pub(super) pause: Operation,
     pub(super) restart: Operation,
     pub(super) reset: Operation,
@@ -174,6 +176,7 @@ impl AdapterBlock {
             control: Mutex::default(),
             sends: AtomicUsize::new(0),
             receives: AtomicUsize::new(0),
+            indications: AtomicUsize::new(0),
             pause: Operation::default(),
             restart: Operation::default(),
             reset: Operation::default(),

@@ -54,6 +54,11 @@ impl Calls {
         self.closed.store(!open, Ordering::Release);
     }
 
+    /// Whether any is in progress.
+    pub(super) fn any(&self) -> bool {
+        *self.count.lock() != 0
+    }
+
     /// Waits until no call is in progress, and `idle` holds. PASSIVE_LEVEL.
     pub(super) fn drain(&self, machine: &Machine, idle: impl Fn() -> bool) {
         // On a processor a stopped machine does not let it return.

@@ -31,6 +31,7 @@ use crate::{
     guarded::{Fence, GuardedBuf},
     irql::Irql,
     machine::Machine,
+    processor,
     report::{violation, violation_about},
 };
 
@@ -272,7 +273,11 @@ fn restart_attributes(machine: &Machine, adapter: &AdapterBlock) -> GuardedBuf {
 /// MiniportPause.
 pub(super) fn pause(machine: &Machine, adapter: &Arc<AdapterBlock>, reason: u32) {
     adapter.set_state(AdapterState::Pausing);
-    adapter.calls.drain(machine, || true);
+    // "The driver should reject any new send requests made to its MiniportSendNetBufferLists function" in the
+    // Pausing state ("Pausing an Adapter"): those that have begun may come while it pauses.
+    if !processor::current().thread().pauses_over_calls() {
+        adapter.calls.drain(machine, || true);
+    }
     let opens = adapter.opens.read().clone();
     for open in opens {
         open.protocol.running(false);
@@ -307,23 +312,32 @@ pub(super) fn pause(machine: &Machine, adapter: &Arc<AdapterBlock>, reason: u32)
             (status, false)
         });
     check_guard(adapter, &pause, "MiniportPause");
+    adapter.calls.drain(machine, || true);
+    check_paused(machine, adapter);
     adapter.set_state(AdapterState::Paused);
     check_reported(adapter);
 }
 
-/// Nothing may be outstanding when a pause is complete.
+/// Nothing may be outstanding when a pause is complete, but for what a call under way may be refusing.
 fn check_paused(machine: &Machine, adapter: &AdapterBlock) {
-    let sends = adapter.sends.load(Ordering::Acquire);
+    let which = if adapter.calls.any() {
+        send::held(machine, adapter)
+    } else {
+        send::outstanding(machine, adapter)
+    };
+    let (sends, which) = (which.len(), which.join(", "));
     let receives = adapter.receives.load(Ordering::Acquire);
-    if sends != 0 || receives != 0 {
-        let which = send::outstanding(machine, adapter).join(", ");
+    // "The driver waits for all calls to the NdisMIndicateReceiveNetBufferLists function to return."
+    let indications = adapter.indications.load(Ordering::Acquire);
+    if sends != 0 || receives != 0 || indications != 0 {
         let mut objects = send::objects(machine, adapter);
         objects.extend(super::receive::objects(machine, adapter));
         objects.push(adapter.object());
         violation_about(
             rules::PAUSE_COMPLETE,
             format!(
-                "the pause is complete with {sends} sends ({which}) and {receives} receives outstanding"
+                "the pause is complete with {sends} sends ({which}) and {receives} receives outstanding, and \
+                 {indications} indications under way"
             ),
             &objects,
         );

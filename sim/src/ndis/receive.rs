@@ -236,6 +236,7 @@ extern "efiapi" fn indicate(
                 &named,
             );
         }
+        adapter.indications.fetch_add(1, Ordering::AcqRel);
         let loan = flags & NDIS_RECEIVE_FLAGS_RESOURCES != 0;
         let holder = if loan {
             Holder::Loaned
@@ -285,6 +286,7 @@ extern "efiapi" fn indicate(
         if let Some(Batch { lists, .. }) = batch.filter(|b| !b.lists.is_empty()) {
             call_return(&adapter, lists);
         }
+        adapter.indications.fetch_sub(1, Ordering::AcqRel);
     });
 }
 

@@ -15,7 +15,7 @@ use super::{
     audit::check_books,
     plan::FLOWS,
     station::{Instance, Station, start_adapter},
-    workers::{CANCEL_ID, level, pause_for},
+    workers::{cancel, level, pause_for, send_and_cancel},
 };
 use crate::ledger::cookie;
 
@@ -30,7 +30,17 @@ pub fn administer(world: &World, mut random: fastrand::Rng) {
         let Some(instance) = station.current() else {
             continue;
         };
-        operate(world, station, &instance, &mut random);
+        if random.u8(..4) != 0 {
+            operate(world, station, &instance, &mut random);
+            continue;
+        }
+        // In the midst of what has to be queued, and is taken out of there by others.
+        let mut others = random.fork();
+        world.machine.scope(|scope| {
+            scope.spawn(|| send_and_cancel(world, station, &instance, &mut others));
+            pause_for(world, &mut random, 500);
+            operate(world, station, &instance, &mut random);
+        });
     }
 }
 
@@ -94,11 +104,7 @@ fn operate(world: &World, station: &Station, instance: &Instance, random: &mut f
         }
         16 => start_and_stop(world, random),
         17 => switch_offload(world, station, instance, random),
-        18 => {
-            let cancelled = instance.open.cancel_sends(CANCEL_ID);
-            cancelled.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
-            count(Action::Cancel);
-        }
+        18 => cancel(world, instance),
         _ => ask(world, station, instance, random),
     }
 }

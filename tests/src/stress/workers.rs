@@ -8,11 +8,16 @@ use std::{
 use ndis_sim::{Irql, ndis::SendOptions};
 use tcpip::split::Split;
 
-use super::{World, station::Station};
+use super::{
+    Action, World,
+    station::{Instance, Station},
+};
 use crate::ledger::cookie;
 
 /// Packets that may wait in the driver's queue: more than a call sends itself.
 const LONG_CHAIN: usize = 150;
+/// Packets of which some wait although a burst from the queue is under way.
+const VERY_LONG_CHAIN: usize = 400;
 
 /// A level at which NDIS calls for data and direct requests.
 pub fn level(random: &mut fastrand::Rng) -> Irql {
@@ -49,9 +54,6 @@ pub fn open_flows(world: &World) {
 
 /// Sends packets of all flows that start at a station.
 pub fn send(world: &World, station: &Station, mut random: fastrand::Rng) {
-    let flows: Vec<_> = (0..world.flows.0.len())
-        .filter(|flow| world.plan.route(*flow).0 == station.index)
-        .collect();
     for _ in 0..world.plan.chains {
         let Some(instance) = station.current() else {
             pause_for(world, &mut random, 300);
@@ -62,46 +64,92 @@ pub fn send(world: &World, station: &Station, mut random: fastrand::Rng) {
             _ => random.usize(1..=20),
         };
         let cancel_id = if random.u8(..8) == 0 { CANCEL_ID } else { 0 };
-        let splits = [
-            Split::Whole,
-            Split::Headers,
-            Split::Every(100),
-            Split::Random(world.plan.seed),
-        ];
-        let mut lists = Vec::new();
-        for _ in 0..length {
-            let flow = flows[random.usize(..flows.len())];
-            let Some(handles) = instance.handles_of(world, flow) else {
-                continue; // A tap has no SAs.
-            };
-            let step = world.flows.0[flow].per_list();
-            let number = world.next[flow].fetch_add(step, Ordering::Relaxed);
-            let split = splits[random.usize(..splits.len())];
-            let cookie = cookie(flow, number);
-            let list = world.flows.0[flow].nbl(number, &handles, split, random.bool(), cookie);
-            let list = if cancel_id == 0 {
-                list
-            } else {
-                list.cancel_id(cancel_id)
-            };
-            lists.push(list.prepare(&world.machine));
+        send_chain(world, station, &instance, length, cancel_id, &mut random);
+        if cancel_id != 0 && random.bool() {
+            cancel(world, &instance);
         }
-        world.ledger.sent(lists.len());
-        let options = SendOptions {
-            irql: level(&mut random),
-            cpu: Some(world.plan.data_processor(&mut random)),
-            ..SendOptions::default()
-        };
-        let sent = instance.open.send_with(lists, options);
-        sent.unwrap_or_else(|error| panic!("seed {}: {error}", world.plan.seed));
         if random.u8(..8) == 0 {
             pause_for(world, &mut random, 200);
         }
     }
 }
 
+/// Sends so much that there is something in the driver's queue while it works on what it has taken from there,
+/// and has it cancelled then.
+pub fn send_and_cancel(
+    world: &World,
+    station: &Station,
+    instance: &Instance,
+    random: &mut fastrand::Rng,
+) {
+    let mut others = random.fork();
+    world.machine.scope(|scope| {
+        scope.spawn(|| {
+            let length = others.usize(LONG_CHAIN..=VERY_LONG_CHAIN);
+            send_chain(world, station, instance, length, CANCEL_ID, &mut others);
+        });
+        for _ in 0..4 {
+            pause_for(world, random, 400);
+            cancel(world, instance);
+        }
+    });
+}
+
+/// Cancels what this transport has sent under its id.
+pub fn cancel(world: &World, instance: &Instance) {
+    let cancelled = instance.open.cancel_sends(CANCEL_ID);
+    cancelled.unwrap_or_else(|error| panic!("seed {}: {error}", world.plan.seed));
+    world.counts.add(Action::Cancel);
+}
+
+/// Sends one chain, of up to `length` lists of any flows from here.
+fn send_chain(
+    world: &World,
+    station: &Station,
+    instance: &Instance,
+    length: usize,
+    cancel_id: usize,
+    random: &mut fastrand::Rng,
+) {
+    let flows: Vec<_> = (0..world.flows.0.len())
+        .filter(|flow| world.plan.route(*flow).0 == station.index)
+        .collect();
+    let splits = [
+        Split::Whole,
+        Split::Headers,
+        Split::Every(100),
+        Split::Random(world.plan.seed),
+    ];
+    let mut lists = Vec::new();
+    for _ in 0..length {
+        let flow = flows[random.usize(..flows.len())];
+        let Some(handles) = instance.handles_of(world, flow) else {
+            continue; // A tap has no SAs.
+        };
+        let step = world.flows.0[flow].per_list();
+        let number = world.next[flow].fetch_add(step, Ordering::Relaxed);
+        let split = splits[random.usize(..splits.len())];
+        let cookie = cookie(flow, number);
+        let list = world.flows.0[flow].nbl(number, &handles, split, random.bool(), cookie);
+        let list = if cancel_id == 0 {
+            list
+        } else {
+            list.cancel_id(cancel_id)
+        };
+        lists.push(list.prepare(&world.machine));
+    }
+    world.ledger.sent(lists.len());
+    let options = SendOptions {
+        irql: level(random),
+        cpu: Some(world.plan.data_processor(random)),
+        ..SendOptions::default()
+    };
+    let sent = instance.open.send_with(lists, options);
+    sent.unwrap_or_else(|error| panic!("seed {}: {error}", world.plan.seed));
+}
+
 /// NdisGeneratePartialCancelId gives the high byte; the rest is the protocol's.
-pub const CANCEL_ID: usize = 0x0100_0000;
+const CANCEL_ID: usize = 0x0100_0000;
 
 /// Returns lists that transports have kept, some time later, until nobody is left who could keep any.
 pub fn give_back(world: &World, mut random: fastrand::Rng) {
