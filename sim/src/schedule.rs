@@ -11,12 +11,16 @@ use crate::{irql::Irql, processor::Current, sync, turns};
 
 /// Of 1,000 crossings, at how many the turn is handed over: schedules of few changes and of many.
 const CHANGES: [u16; 4] = [10, 40, 150, 400];
+/// Of 1,000 crossings, at how many a thread is held up.
+const HELD_UP: [u16; 3] = [1, 3, 10];
 
 /// The choices of one thread of a processor.
 pub(crate) struct Schedule {
     random: RefCell<fastrand::Rng>,
     /// Of 1,000 crossings, at how many others go on.
     changes: u16,
+    /// Of 1,000 crossings, at how many it is held up.
+    held_up: u16,
     /// Threads take turns.
     in_turns: bool,
 }
@@ -40,6 +44,7 @@ impl Schedule {
     pub(crate) fn new(seed: u64, number: u32) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let changes = CHANGES[random.usize(..CHANGES.len())];
+        let held_up = HELD_UP[random.usize(..HELD_UP.len())];
         // Neighbouring seeds of this generator begin alike.
         let own = random.u64(..) ^ u64::from(number).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         // A processor has other threads by and by; that each of them does the same would be less.
@@ -48,15 +53,16 @@ impl Schedule {
         Self {
             random: RefCell::new(fastrand::Rng::with_seed(own)),
             changes: if in_turns { changes } else { 20 },
+            held_up: if in_turns { held_up } else { 3 },
             in_turns,
         }
     }
 
     fn draw(&self) -> Turn {
         let mut random = self.random.borrow_mut();
-        let lost = 3 + self.changes;
+        let lost = self.held_up + self.changes;
         match random.u16(..1000) {
-            0..3 => Turn::LoseForLong(self.long(&mut random)),
+            n if n < self.held_up => Turn::LoseForLong(self.long(&mut random)),
             n if n < lost => Turn::Lose,
             n if n < lost + 60 => Turn::Spin(random.u32(1..600)),
             n if n < lost + 100 => Turn::Preempt,

@@ -17,7 +17,7 @@ use crate::ledger::cookie;
 /// Packets that may wait in the driver's queue: more than a call sends itself.
 const LONG_CHAIN: usize = 150;
 /// Packets of which some wait although a burst from the queue is under way.
-const VERY_LONG_CHAIN: usize = 400;
+const VERY_LONG_CHAIN: usize = 500;
 
 /// A level at which NDIS calls for data and direct requests.
 pub fn level(random: &mut fastrand::Rng) -> Irql {
@@ -64,7 +64,16 @@ pub fn send(world: &World, station: &Station, mut random: fastrand::Rng) {
             _ => random.usize(1..=20),
         };
         let cancel_id = if random.u8(..8) == 0 { CANCEL_ID } else { 0 };
-        send_chain(world, station, &instance, length, cancel_id, &mut random);
+        let irql = level(&mut random);
+        send_chain(
+            world,
+            station,
+            &instance,
+            length,
+            cancel_id,
+            irql,
+            &mut random,
+        );
         if cancel_id != 0 && random.bool() {
             cancel(world, &instance);
         }
@@ -86,7 +95,17 @@ pub fn send_and_cancel(
     world.machine.scope(|scope| {
         scope.spawn(|| {
             let length = others.usize(LONG_CHAIN..=VERY_LONG_CHAIN);
-            send_chain(world, station, instance, length, CANCEL_ID, &mut others);
+            // The call returns before the DPC runs, and so with lists in the queue.
+            let irql = Irql::DISPATCH;
+            send_chain(
+                world,
+                station,
+                instance,
+                length,
+                CANCEL_ID,
+                irql,
+                &mut others,
+            );
         });
         for _ in 0..4 {
             pause_for(world, random, 400);
@@ -109,6 +128,7 @@ fn send_chain(
     instance: &Instance,
     length: usize,
     cancel_id: usize,
+    irql: Irql,
     random: &mut fastrand::Rng,
 ) {
     let flows: Vec<_> = (0..world.flows.0.len())
@@ -140,7 +160,7 @@ fn send_chain(
     }
     world.ledger.sent(lists.len());
     let options = SendOptions {
-        irql: level(random),
+        irql,
         cpu: Some(world.plan.data_processor(random)),
         ..SendOptions::default()
     };
