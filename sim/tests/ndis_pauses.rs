@@ -2,7 +2,7 @@
 
 mod ndis_support;
 
-use std::sync::atomic::Ordering::SeqCst;
+use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
 use ndis_sim::{
     Machine,
@@ -27,7 +27,8 @@ fn a_pause_waits_for_indications_whose_frames_are_back() {
 
 /// Stays in MiniportSendNetBufferLists for a while, and notes whether MiniportPause was called meanwhile.
 fn linger(adapter: &Loop, _: u64) -> Option<i32> {
-    for _ in 0..200 {
+    adapter.plan.note("sending");
+    for _ in 0..500 {
         ndis!(KeQueryTimeIncrement());
     }
     // Refused: what this driver would have to indicate is not counted yet.
@@ -50,10 +51,8 @@ fn a_schedule_has_pauses_during_calls() {
         let open = adapter.open(Collector::new()).unwrap();
         rig.machine.scope(|scope| {
             scope.spawn(|| open.send(vec![SendNbl::new(frame(60))]).unwrap());
-            for _ in 0..20 {
-                rig.machine
-                    .run(Some(0), ndis_sim::Irql::PASSIVE, || ())
-                    .unwrap();
+            while rig.plan.notes.lock().unwrap().is_empty() {
+                rig.machine.sleep(Duration::from_micros(10));
             }
             adapter.pause().unwrap();
         });
