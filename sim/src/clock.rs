@@ -28,9 +28,8 @@ pub struct TimerId {
     serial: u64,
 }
 
-/// A machine's clock. It runs with the host's monotonic clock; with the calls of the driver for
-/// [`crate::Builder::in_turns`]; or, for
-/// [`crate::Builder::manual_clock`], only by [`Clock::advance`].
+/// A machine's clock. It runs with the host's monotonic clock; with [`crate::Builder::in_turns`], with the
+/// calls into and out of drivers; with [`crate::Builder::manual_clock`], only by [`Clock::advance`].
 pub struct Clock(Arc<Shared>);
 
 struct Shared {

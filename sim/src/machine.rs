@@ -189,7 +189,8 @@ impl Builder {
     /// waits. The same seed gives the same order of everything, on any host, if all else is the same:
     /// nothing may depend on the host's time or on addresses. The machine's own time is counted in calls.
     /// The thread that builds the machine takes part, and those that [`Machine::scope`] starts; no other may
-    /// use the machine.
+    /// use the machine. Whoever has the turn must not block on anything of the host's whose owner needs one.
+    /// A thread takes part in the turns of one machine at a time: building another one gives its place up.
     #[must_use]
     pub fn in_turns(mut self, seed: u64) -> Self {
         self.settings.in_turns = true;

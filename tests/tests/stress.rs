@@ -84,8 +84,7 @@ fn randomised_schedules_break_no_rule() {
     }
 }
 
-/// What those of one processor would do to another has come and gone in the same order: every call into and
-/// out of the driver, by every processor.
+/// Every call into and out of the driver comes in the same order, on the same processor.
 #[test]
 fn a_seed_whose_threads_take_turns_is_the_same_schedule_every_time() {
     let seeds: Vec<_> = (0..16).filter(|seed| stress::takes_turns(*seed)).collect();
